@@ -1,0 +1,1 @@
+"""What runs inside the Modal containers: the pipeline jobs and the served engine."""

@@ -1,0 +1,208 @@
+"""A recipe: one model on one engine on one kind of GPU, as data.
+
+The files are `recipes/<name>.yaml`; their keys are the camelCase aliases of the fields below. The same model
+validates a recipe in `pulumi preview` and reads it inside the containers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+FlagValue = bool | int | float | str
+"""A flag's value: `true` writes the bare switch, anything else is its argument."""
+
+
+class Data(BaseModel):
+    """Frozen, camelCase in files, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `model_validate` reads back, in the files' own (camelCase) keys."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Model(Data):
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Hugging Face repository, owner/name")
+    revision: str = Field("main", description="branch, tag or 40-hex commit; a commit is what production pins")
+    served_name: str = Field(description="the name clients put into the OpenAI `model` field")
+    size_gb: float = Field(gt=0, description="size of the checkpoint, 10^9 bytes")
+    context_tokens: int = Field(gt=0, description="longest context the model itself supports")
+    kv_bytes_per_token: int = Field(gt=0, description="KV cache bytes one token takes on each GPU, all layers")
+
+    @property
+    def folder(self) -> str:
+        """The repository's own name: the folder under the weights mount that holds its commits."""
+        return self.repo.split("/")[1]
+
+    @property
+    def pinned(self) -> bool:
+        return len(self.revision) == 40 and all(c in "0123456789abcdef" for c in self.revision)
+
+
+class Engine(Data):
+    name: Literal["sglang"]
+    version: str = Field(description="exact release whose flag catalogue applies")
+    image: str = Field(description="registry tag of the serving image")
+    flags: dict[str, FlagValue] = Field(description="long option names without the dashes")
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Gpu(Data):
+    type: str = Field(description="Modal's name: B200, H200, ...")
+    count: int = Field(ge=1, le=8)
+    memory_gb: float = Field(gt=0, description="usable memory of one GPU, 10^9 bytes")
+    architecture: str = Field(pattern=r"^sm\d+$", description="compute capability; kernels do not move between these")
+
+    @property
+    def request(self) -> str:
+        return f"{self.type}:{self.count}"
+
+
+class VolumeMount(Data):
+    name: str
+    mount_path: str = Field(pattern=r"^/")
+    version: Literal[1, 2] = 2
+
+
+class Volumes(Data):
+    weights: VolumeMount
+    kernels: VolumeMount
+
+
+class SecretKey(Data):
+    name: str = Field(description="name of the Modal secret")
+    key: str = Field(description="environment variable it sets in the container")
+
+
+class Secrets(Data):
+    hugging_face: SecretKey
+    api_key: SecretKey
+
+
+class Download(Data):
+    cpu: float = 4
+    memory_mib: int = 32768
+    timeout: int = Field(7200, description="seconds for one attempt of the job")
+    workers: int = 8
+    retry_delays: list[float] = Field(default_factory=lambda: [30, 60, 90], description="seconds before each new try")
+    environment: dict[str, str] = Field(default_factory=lambda: {"HF_XET_HIGH_PERFORMANCE": "1"})
+
+
+class Kernels(Data):
+    marker: str = Field(description="file written last, once every kernel is on the volume")
+    timeout: int = Field(3600, description="seconds for the whole compilation")
+    estimated_minutes: float = Field(description="wall time on the recipe's GPUs, for the cost said beforehand")
+
+
+class Deadlines(Data):
+    """All in seconds."""
+
+    startup: int = Field(900, description="container start to warmed up; Modal ends the container after it")
+    health: int = Field(900, description="engine start to the first 200 of /health")
+    warmup_request: float = Field(300, description="each of the four warm-up requests")
+    shutdown: int = Field(30, description="SIGTERM to SIGKILL of the engine")
+    monitor_interval: float = Field(10, description="how often the monitor looks at a running engine")
+    hang: float = Field(600, description="running requests without token progress for so long: the engine is dead")
+    container: int = Field(86400, description="Modal's timeout of one container (web ingress)")
+
+
+class Warmup(Data):
+    long_context_tokens: int = Field(2400, description="size of the long prompt, in tokens")
+
+
+class Prices(Data):
+    """USD, as published on `as_of`; what a preview says when Modal's own rates are out of reach."""
+
+    gpu_second: float = Field(gt=0, description="one GPU for one second")
+    cpu_core_second: float = Field(gt=0, description="one physical core for one second")
+    memory_gib_second: float = Field(gt=0)
+    as_of: str
+    source: str
+
+
+class Recipe(Data):
+    name: str
+    app: str = Field(description="name of the serving app; the pipeline app is `<app>-pipeline`")
+    model: Model
+    engine: Engine
+    gpu: Gpu
+    volumes: Volumes
+    secrets: Secrets
+    kernels: Kernels
+    prices: Prices
+    download: Download = Download()
+    deadlines: Deadlines = Deadlines()
+    warmup: Warmup = Warmup()
+    port: int = 8000
+
+    @field_validator("engine")
+    @classmethod
+    def _flags_are_bare_names(cls, engine: Engine) -> Engine:
+        dashed = [name for name in engine.flags if name.startswith("-") or "_" in name]
+        if dashed:
+            raise ValueError(f"write flags without dashes in front and with '-' inside: {', '.join(dashed)}")
+        return engine
+
+    @model_validator(mode="after")
+    def _tensor_parallel_fits(self) -> Recipe:
+        tp = self.engine.flags.get("tp", 1)
+        if tp != self.gpu.count:
+            raise ValueError(f"engine.flags.tp is {tp}, gpu.count is {self.gpu.count}: they must be equal")
+        return self
+
+    def with_engine_args(self, overrides: dict[str, FlagValue | None]) -> Recipe:
+        """This recipe with `engineArgs` of a stack merged over its flags; `null` removes a flag."""
+        flags = {k: v for k, v in {**self.engine.flags, **overrides}.items() if v is not None}
+        return Recipe.model_validate({**self.to_json(), "engine": {**self.engine.to_json(), "flags": flags}})
+
+    def weights_folder(self, commit: str) -> str:
+        """Path inside the weights volume; never shared between commits."""
+        return f"{self.model.folder}/{commit}"
+
+    def model_path(self, commit: str) -> str:
+        """Absolute path of the weights inside a container."""
+        return f"{self.volumes.weights.mount_path}/{self.weights_folder(commit)}"
+
+    def kernel_path(self, key: str) -> str:
+        """Absolute path of the kernel artifact inside a container; inside the volume it is just `key`."""
+        return f"{self.volumes.kernels.mount_path}/{key}"
+
+
+# Flags that change neither the shapes of a GEMM nor the code generated for it.
+_SHAPELESS_FLAGS = frozenset({
+    "served-model-name", "host", "port", "watchdog-timeout", "enable-metrics", "reasoning-parser", "tool-call-parser",
+    "trust-remote-code", "log-level", "max-total-tokens", "mem-fraction-static",
+})  # fmt: skip
+
+
+def kernel_key(recipe: Recipe, commit: str) -> str:
+    """Name of the kernel artifact: everything that a compiled kernel depends on, hashed.
+
+    Weights commit, GPU type and count, engine version and image, and all flags but those known not to matter
+    (an unknown flag counts as shape-affecting: a needless rebuild costs $8, a wrong kernel costs an outage).
+    Returns 16 hex digits behind the GPU architecture, such as `sm100-3f9c…`.
+    """
+    facts = {
+        "commit": commit,
+        "gpu": recipe.gpu.request,
+        "architecture": recipe.gpu.architecture,
+        "engine": [recipe.engine.name, recipe.engine.version, recipe.engine.image],
+        "flags": {k: v for k, v in sorted(recipe.engine.flags.items()) if k not in _SHAPELESS_FLAGS},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return f"{recipe.gpu.architecture}-{digest[:16]}"
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads one recipe file, whose stem is its name. Raises pydantic.ValidationError, OSError or yaml.YAMLError."""
+    import yaml
+
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Recipe.model_validate({"name": path.stem, **(document if isinstance(document, dict) else {})})
