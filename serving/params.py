@@ -35,6 +35,9 @@ class Scaling(Data):
 
 class ServerParams(Data):
     app: str
+    release: str
+    """Names this deployment; a container reports under it how its start ended."""
+    jobs_dict: str
     recipe: Recipe
     commit: str
     """40-hex commit of the weights."""
