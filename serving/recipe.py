@@ -117,6 +117,11 @@ class Warmup(Data):
     long_context_tokens: int = Field(2400, description="size of the long prompt, in tokens")
 
 
+class Question(Data):
+    prompt: str
+    expect: str = Field(description="what the answer must contain, in any case of letters")
+
+
 class Prices(Data):
     """USD, as published on `as_of`; what a preview says when Modal's own rates are out of reach."""
 
@@ -140,6 +145,10 @@ class Recipe(Data):
     download: Download = Download()
     deadlines: Deadlines = Deadlines()
     warmup: Warmup = Warmup()
+    smoke_test: list[Question] = Field(
+        default_factory=lambda: [Question(prompt="What is 2+2? Answer with the number only.", expect="4")],
+        description="asked from outside after each deploy",
+    )
     port: int = 8000
 
     @field_validator("engine")

@@ -1,0 +1,101 @@
+"""Long jobs: functions of the pipeline app that outlive the `pulumi up` that started them.
+
+A claim in the stack's Dict maps a job to its call. Whoever wants the job next attaches to that call, so a Ctrl-C, a
+killed CLI or a lost connection costs nothing and never starts a second one. The claim is written before the call is
+spawned and carries a lease until the call's id is in it, since its owner may die in between.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from components import modal_api
+from components.dynamic import DeploymentError, Report
+
+LEASE_SECONDS = 30
+REPORT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    environment: str
+    app: str
+    """The pipeline app's name."""
+    jobs_dict: str
+    function: str
+    name: str
+    """What the job makes; the same name is never made twice at once."""
+    payload: dict[str, Any]
+
+
+def run_job(job: Job, report: Report) -> dict[str, Any]:
+    """Runs the job, or attaches to the one that runs; returns its result. Raises DeploymentError."""
+    claims = modal_api.stack_dict(job.environment, job.jobs_dict)
+    claim_key = f"claim/{job.name}"
+    owner = uuid.uuid4().hex
+    while True:
+        call_id, spawned = _claim(job, claims, claim_key, owner, report)
+        if call_id is None:
+            time.sleep(1)  # another `up` is between its claim and its spawn; there is no event to wait on
+            continue
+        try:
+            if not spawned and _finished(job, call_id):
+                # A result nobody collected may be older than what has happened to the volume since.
+                with modal_api.explained(f"job {job.name}", job.environment):
+                    claims.pop(claim_key, None)
+                continue
+            result = _follow(job, call_id, claims, report)
+        except modal_api.CallGone:
+            claims.pop(claim_key, None)
+            continue
+        except DeploymentError as error:
+            claims.pop(claim_key, None)
+            raise DeploymentError(str(error)) from None
+        claims.pop(claim_key, None)
+        return result
+
+
+def _claim(job: Job, claims: Any, claim_key: str, owner: str, report: Report) -> tuple[str | None, bool]:
+    """The call to follow and whether we started it; (None, False) while another `up` is about to start it."""
+    now = time.time()
+    with modal_api.explained(f"job {job.name}", job.environment):
+        mine = claims.put(claim_key, {"owner": owner, "call": None, "at": now}, skip_if_exists=True)
+        claim = claims.get(claim_key)
+        if not mine and claim and not claim["call"] and now - claim["at"] > LEASE_SECONDS:
+            claims.put(claim_key, {"owner": owner, "call": None, "at": now})
+            claim = claims.get(claim_key)
+        if claim is None:
+            return None, False
+        if claim["call"]:
+            report("attached to the job that is already running")
+            return claim["call"], False
+        if claim["owner"] != owner:
+            return None, False
+        call_id = modal_api.spawn(job.environment, job.app, job.function, job.payload)
+        claims.put(claim_key, {"owner": owner, "call": call_id, "at": now})
+        return call_id, True
+
+
+def _finished(job: Job, call_id: str) -> bool:
+    try:
+        return modal_api.wait_for_call(call_id, 0, job.environment) is not None
+    except DeploymentError:
+        return True
+
+
+def _follow(job: Job, call_id: str, claims: Any, report: Report) -> dict[str, Any]:
+    last_line = ""
+    wait = 1.0  # the first progress line comes early, the later ones at most every ten seconds
+    while True:
+        result = modal_api.wait_for_call(call_id, wait, job.environment)
+        if result is not None:
+            return result
+        with modal_api.explained(f"job {job.name}", job.environment):
+            progress = claims.get(f"progress/{job.name}")
+        if progress and progress["line"] != last_line:
+            last_line = progress["line"]
+            report(last_line)
+            wait = REPORT_SECONDS

@@ -1,0 +1,104 @@
+"""CompiledKernels: the kernel artifact of one model commit on one GPU type, engine version and set of flags."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from components import artifacts, modal_api
+from components.dynamic import Properties, Provider, compare, inputs_of, say
+from components.jobs import Job, run_job
+
+INPUTS = ("environment", "pipelineApp", "jobsDict", "volume", "key", "marker", "commit", "estimate")
+IDENTITY = ("environment", "volume", "key")
+
+
+class KernelsProvider(Provider):
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        result = compare(olds, news, replace=IDENTITY)
+        result.changes = result.changes or bool(olds.get("problems"))
+        return result
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult(f"{props['volume']}/{props['key']}", self._compile(props))
+
+    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._compile(news))
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        artifact = self._inspect(props)
+        if artifact is None:
+            return ReadResult("", {})
+        if artifact.problems:
+            say("kernels", artifacts.summary(artifact.problems))
+        outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
+        return ReadResult(id_, outs, inputs_of(props, INPUTS))
+
+    def delete(self, _id: str, props: Properties) -> None:
+        modal_api.delete_volume_folder(props["environment"], props["volume"], props["key"])
+
+    def _inspect(self, props: Properties) -> artifacts.Artifact | None:
+        return artifacts.inspect(props["environment"], props["volume"], props["key"], [props["marker"]])
+
+    def _compile(self, props: Properties) -> Properties:
+        artifact = self._inspect(props)
+        if artifact is not None and not artifact.problems:
+            # No container with eight GPUs is started to find out that there is nothing to do.
+            say("kernels", f"{props['key']} is complete on the volume, not compiled again")
+        else:
+            say("kernels", f"compiling {props['key']}: {props['estimate']}")
+            name = f"kernels/{props['key']}"
+            job = Job(
+                environment=props["environment"],
+                app=props["pipelineApp"],
+                jobs_dict=props["jobsDict"],
+                function="compile_deepgemm",
+                name=name,
+                payload={"commit": props["commit"], "kernel_key": props["key"], "job": name},
+            )
+            done = run_job(job, lambda line: say("kernels", line.removeprefix("kernels: ")))
+            say("kernels", f"{done['files']} files · {done['bytes'] / 1e6:.1f} MB in {done['seconds']:.0f} s")
+            artifact = self._inspect(props)
+        return {
+            **inputs_of(props, INPUTS),
+            "files": len(artifact.manifest["files"]) if artifact else 0,
+            "manifestSha256": artifact.manifest_sha256 if artifact else "",
+            "problems": artifact.problems if artifact else ["the manifest is missing"],
+        }
+
+
+class CompiledKernels(Resource, module="modal", name="CompiledKernels"):
+    """Outputs: `key` (also the folder in the volume), `files`, `manifestSha256`, `problems`."""
+
+    key: pulumi.Output[str]
+    files: pulumi.Output[int]
+    manifestSha256: pulumi.Output[str]
+    problems: pulumi.Output[list[str]]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        pipeline_app: pulumi.Input[str],
+        jobs_dict: str,
+        volume: pulumi.Input[str],
+        key: pulumi.Input[str],
+        marker: str,
+        commit: pulumi.Input[str],
+        estimate: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`key` is serving.recipe.kernel_key; `estimate` says GPUs, minutes and dollars before the job runs."""
+        props = {
+            "environment": environment,
+            "pipelineApp": pipeline_app,
+            "jobsDict": jobs_dict,
+            "volume": volume,
+            "key": key,
+            "marker": marker,
+            "commit": commit,
+            "estimate": estimate,
+        }
+        outputs = ("files", "manifestSha256", "problems")
+        super().__init__(KernelsProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

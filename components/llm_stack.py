@@ -1,0 +1,245 @@
+"""LlmStack: everything one served model needs on Modal, as one component."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import pulumi
+
+from components.api_key import ApiKey
+from components.dynamic import money
+from components.kernels import CompiledKernels
+from components.pipeline_app import PipelineApp
+from components.secret import ModalSecret
+from components.serving_app import ServingApp
+from components.smoke_test import SmokeTest
+from components.source_digest import PIPELINE_ONLY, SERVER_ONLY, source_digest
+from components.verification import Verification
+from components.volume import ModalVolume
+from components.weights import ModelWeights
+from serving.params import PipelineParams, Scaling, ServerParams
+from serving.recipe import Recipe, kernel_key
+
+SENTINEL = "model.safetensors.index.json"
+
+
+class LlmStack(pulumi.ComponentResource):
+    """Volumes, secrets, weights, kernels, their verification, the serving app and its smoke test.
+
+    Outputs: `url`, `api_key` (secret), `commit`, `kernel_key`, `version`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        recipe: Recipe,
+        environment: str,
+        scaling: Scaling,
+        ingress: Literal["web", "server"] = "web",
+        hf_token: pulumi.Input[str] | None = None,
+        api_key: pulumi.Input[str] | None = None,
+        api_key_rotation: int = 0,
+        region: str | None = None,
+        routing_region: str | None = None,
+        proxy_auth: bool = False,
+        strategy: Literal["rolling", "recreate"] = "rolling",
+        smoke_test: bool = True,
+        retain_weights: bool = True,
+        protect_weights: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`hf_token` may be left out where the secret exists on Modal; `api_key` is generated when left out."""
+        super().__init__("glm-serving:index:LlmStack", name, None, opts)
+        self.recipe, self.environment = recipe, environment
+        self.jobs_dict = f"{recipe.app}-jobs"
+        keep = pulumi.ResourceOptions(retain_on_delete=retain_weights, protect=protect_weights)
+
+        volumes, secrets = recipe.volumes, recipe.secrets
+        weights_volume = ModalVolume(
+            "weights-volume",
+            environment=environment,
+            name=volumes.weights.name,
+            version=volumes.weights.version,
+            opts=self._child(keep),
+        )
+        kernels_volume = ModalVolume(
+            "kernels-volume",
+            environment=environment,
+            name=volumes.kernels.name,
+            version=volumes.kernels.version,
+            opts=self._child(),
+        )
+        hf_secret = ModalSecret(
+            "hf-secret",
+            environment=environment,
+            name=secrets.hugging_face.name,
+            keys=[secrets.hugging_face.key],
+            values=None if hf_token is None else {secrets.hugging_face.key: hf_token},
+            set_with="pulumi config set --secret hfToken hf_…",
+            opts=self._child(),
+        )
+        self.api_key = pulumi.Output.secret(
+            api_key if api_key is not None else ApiKey("api-key", rotation=api_key_rotation, opts=self._child()).value
+        )
+        api_secret = ModalSecret(
+            "api-secret",
+            environment=environment,
+            name=secrets.api_key.name,
+            keys=[secrets.api_key.key],
+            values={secrets.api_key.key: self.api_key},
+            set_with="pulumi config set --secret apiKey …",
+            opts=self._child(),
+        )
+
+        pipeline_params = PipelineParams(app=f"{recipe.app}-pipeline", jobs_dict=self.jobs_dict, recipe=recipe)
+        pipeline = PipelineApp(
+            "pipeline",
+            environment=environment,
+            name=pipeline_params.app,
+            params=_json(pipeline_params),
+            source=source_digest(SERVER_ONLY),
+            opts=self._child(depends_on=[weights_volume, kernels_volume, hf_secret]),
+        )
+        weights = ModelWeights(
+            "weights",
+            environment=environment,
+            pipeline_app=pipeline.name,
+            jobs_dict=self.jobs_dict,
+            volume=weights_volume.name,
+            repo=recipe.model.repo,
+            revision=recipe.model.revision,
+            sentinel=SENTINEL,
+            estimate=_download_estimate(recipe),
+            opts=self._child(keep),
+        )
+        # A pinned revision is the commit, so that a preview can tell everything that follows from it.
+        self.commit = pulumi.Output.from_input(recipe.model.revision if recipe.model.pinned else weights.commit)
+        self.kernel_key = self.commit.apply(lambda commit: kernel_key(recipe, commit))
+        kernels = CompiledKernels(
+            "kernels",
+            environment=environment,
+            pipeline_app=pipeline.name,
+            jobs_dict=self.jobs_dict,
+            volume=kernels_volume.name,
+            key=self.kernel_key,
+            marker=recipe.kernels.marker,
+            commit=self.commit,
+            estimate=_compile_estimate(recipe),
+            opts=self._child(depends_on=[weights]),
+        )
+        verification = Verification(
+            "verification",
+            environment=environment,
+            pipeline_app=pipeline.name,
+            jobs_dict=self.jobs_dict,
+            commit=self.commit,
+            kernel_key=self.kernel_key,
+            weights_manifest=weights.manifestSha256,
+            kernels_manifest=kernels.manifestSha256,
+            opts=self._child(),
+        )
+
+        autoscaler = _autoscaler(scaling, ingress)
+        app = ServingApp(
+            "app",
+            environment=environment,
+            name=recipe.app,
+            ingress=ingress,
+            params=pulumi.Output.all(self.commit, self.kernel_key).apply(
+                lambda known: _json(
+                    ServerParams(
+                        app=recipe.app,
+                        release="",  # named by each deploy
+                        jobs_dict=self.jobs_dict,
+                        recipe=recipe,
+                        commit=known[0],
+                        kernel_key=known[1],
+                        ingress=ingress,
+                        scaling=Scaling(
+                            target_concurrency=scaling.target_concurrency, max_concurrency=scaling.max_concurrency
+                        ),
+                        region=region,
+                        routing_region=routing_region,
+                        proxy_auth=proxy_auth,
+                    )
+                )
+            ),
+            source=source_digest(PIPELINE_ONLY),
+            secret_generation=api_secret.generation,
+            autoscaler=autoscaler,
+            artifacts={"weights": weights.manifestSha256, "kernels": kernels.manifestSha256},
+            strategy=strategy,
+            opts=self._child(depends_on=[verification]),
+        )
+        self.url, self.version = app.url, app.version
+        if smoke_test:
+            SmokeTest(
+                "smoke-test",
+                environment=environment,
+                app=app.name,
+                ingress=ingress,
+                url=app.url,
+                version=app.version,
+                previous_version=app.previousVersion,
+                release=app.release,
+                jobs_dict=self.jobs_dict,
+                api_key=self.api_key,
+                served_name=recipe.model.served_name,
+                autoscaler=autoscaler,
+                startup_seconds=recipe.deadlines.startup,
+                estimate=_replica_estimate(recipe, scaling),
+                questions=[question.to_json() for question in recipe.smoke_test],
+                opts=self._child(),
+            )
+        self.register_outputs({"url": self.url, "version": self.version})
+
+    def _child(
+        self, more: pulumi.ResourceOptions | None = None, depends_on: list[pulumi.Resource] | None = None
+    ) -> pulumi.ResourceOptions:
+        options = pulumi.ResourceOptions(parent=self, depends_on=depends_on)
+        return pulumi.ResourceOptions.merge(options, more)
+
+
+def _json(params: PipelineParams | ServerParams) -> str:
+    return json.dumps(params.to_json(), sort_keys=True)
+
+
+def _autoscaler(scaling: Scaling, ingress: str) -> dict[str, int]:
+    """What the running app takes over in place; Modal has no live target concurrency for web endpoints."""
+    settings = {
+        "minContainers": scaling.min_containers,
+        "maxContainers": scaling.max_containers,
+        "bufferContainers": scaling.buffer_containers,
+        "scaledownWindow": scaling.scaledown_window,
+    }
+    return {**settings, "targetConcurrency": scaling.target_concurrency} if ingress == "server" else settings
+
+
+def _download_estimate(recipe: Recipe) -> str:
+    # R1 measured 30 to 60 minutes for 700 GB: 0.2 to 0.4 GB/s.
+    slow, fast = recipe.model.size_gb / 0.2 / 60, recipe.model.size_gb / 0.4 / 60
+    download, prices = recipe.download, recipe.prices
+    hourly = 3600 * (
+        download.cpu * prices.cpu_core_second + download.memory_mib / 1024 * prices.memory_gib_second
+    )
+    dollars = hourly * slow / 60
+    return f"{recipe.model.size_gb:g} GB, {fast:.0f}–{slow:.0f} min on CPU, at most {money(dollars)} ({money(hourly)}/h)"
+
+
+def _gpu_dollars(recipe: Recipe, seconds: float) -> str:
+    return money(recipe.gpu.count * recipe.prices.gpu_second * seconds)
+
+
+def _compile_estimate(recipe: Recipe) -> str:
+    minutes = recipe.kernels.estimated_minutes
+    return f"{recipe.gpu.count}×{recipe.gpu.type}, about {minutes:g} min, about {_gpu_dollars(recipe, minutes * 60)}"
+
+
+def _replica_estimate(recipe: Recipe, scaling: Scaling) -> str:
+    startup, idle = recipe.deadlines.startup, scaling.scaledown_window
+    return (
+        f"{recipe.gpu.count}×{recipe.gpu.type}, at most {startup} s to start and {idle} s idle afterwards, "
+        f"at most {_gpu_dollars(recipe, startup + idle)}"
+    )

@@ -1,0 +1,353 @@
+"""The only module that talks to Modal. Everything else in this package calls these functions.
+
+Each takes the Modal environment it works in, is safe to repeat (creates adopt, deletes tolerate absence) and raises
+DeploymentError with one line that names the thing, the cause and what to type next. `modal` is imported inside the
+functions: a preview and a no-op `pulumi up` never need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from components.dynamic import DeploymentError
+
+SERVER_CLASS = "Server"
+WEB_METHOD = "serve"
+
+
+@contextlib.contextmanager
+def explained(doing: str, environment: str) -> Iterator[None]:
+    """Turns what the SDK raises into one line a person can act on; `NotFoundError` passes, callers expect it."""
+    from modal import exception as modal_errors
+
+    try:
+        yield
+    except modal_errors.AuthError as error:
+        raise DeploymentError(
+            f"{doing}: Modal refused the token ({error}); run `modal token new`, or set MODAL_TOKEN_ID and "
+            "MODAL_TOKEN_SECRET, then `pulumi up` again"
+        ) from None
+    except modal_errors.NotFoundError as error:
+        if "nvironment" in str(error):
+            raise DeploymentError(
+                f"{doing}: Modal has no environment {environment!r}; `modal environment create {environment}`, "
+                "then `pulumi up` again"
+            ) from None
+        raise
+    except (modal_errors.ConnectionError, modal_errors.ServiceError, OSError) as error:
+        raise DeploymentError(
+            f"{doing}: cannot reach Modal at {server_url()} ({one_line(error)}); check the network "
+            "(local cloud: `python -m local status`), then `pulumi up` again: it carries on from here"
+        ) from None
+    except modal_errors.ResourceExhaustedError as error:
+        raise DeploymentError(
+            f"{doing}: Modal's limit is reached ({one_line(error)}); free what is in use or ask Modal for a higher "
+            "limit, then `pulumi up` again"
+        ) from None
+    except modal_errors.PermissionDeniedError as error:
+        raise DeploymentError(
+            f"{doing}: the token may not do this in environment {environment!r} ({one_line(error)}); "
+            "ask a workspace owner, then `pulumi up` again"
+        ) from None
+    except modal_errors.Error as error:
+        raise DeploymentError(f"{doing}: {one_line(error)}") from None
+
+
+def one_line(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def server_url() -> str:
+    return os.environ.get("MODAL_SERVER_URL", "https://api.modal.com")
+
+
+# Volumes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VolumeFile:
+    path: str
+    """Relative to the volume's root, without a leading slash."""
+    size: int
+    mtime: float
+
+
+def ensure_volume(environment: str, name: str, version: int) -> tuple[str, bool]:
+    """Creates the volume or takes over the one of that name; returns its id and whether it is new."""
+    import modal
+
+    with explained(f"volume {name}", environment):
+        existed = find_volume(environment, name) is not None
+        modal.Volume.objects.create(name, version=version, allow_existing=True, environment_name=environment)
+        volume = modal.Volume.from_name(name, environment_name=environment)
+        volume.hydrate()
+        return volume.object_id, not existed
+
+
+def find_volume(environment: str, name: str) -> str | None:
+    """The volume's id, or None where there is none of that name."""
+    import modal
+
+    with explained(f"volume {name}", environment):
+        try:
+            volume = modal.Volume.from_name(name, environment_name=environment)
+            volume.hydrate()
+            return volume.object_id
+        except modal.exception.NotFoundError:
+            return None
+
+
+def delete_volume(environment: str, name: str) -> None:
+    import modal
+
+    with explained(f"volume {name}", environment):
+        modal.Volume.objects.delete(name, allow_missing=True, environment_name=environment)
+
+
+def list_volume_files(environment: str, volume: str, folder: str) -> dict[str, VolumeFile]:
+    """Every file below `folder`, by its path relative to `folder`; empty where volume or folder are missing."""
+    import modal
+
+    with explained(f"volume {volume}", environment):
+        try:
+            entries = modal.Volume.from_name(volume, environment_name=environment).listdir(folder, recursive=True)
+        except (modal.exception.NotFoundError, FileNotFoundError):
+            return {}
+    prefix = folder.strip("/") + "/"
+    return {
+        entry.path.strip("/").removeprefix(prefix): VolumeFile(entry.path.strip("/"), entry.size, entry.mtime)
+        for entry in entries
+        if entry.type == modal.types.FileEntryType.FILE
+    }
+
+
+def read_volume_file(environment: str, volume: str, path: str) -> bytes | None:
+    """The whole file, or None where it is missing. For small files: the content is held in memory."""
+    import modal
+
+    with explained(f"volume {volume}", environment):
+        try:
+            return b"".join(modal.Volume.from_name(volume, environment_name=environment).read_file(path))
+        except (modal.exception.NotFoundError, FileNotFoundError):
+            return None
+
+
+def delete_volume_folder(environment: str, volume: str, folder: str) -> None:
+    import modal
+
+    with explained(f"volume {volume}", environment):
+        try:
+            modal.Volume.from_name(volume, environment_name=environment).remove_file(folder, recursive=True)
+        except (modal.exception.NotFoundError, FileNotFoundError):
+            return
+
+
+# Secrets ----------------------------------------------------------------------------------------------------------
+
+
+def secret_has_keys(environment: str, name: str, keys: list[str]) -> bool:
+    """Whether the secret exists with all these keys. Modal never gives the values back."""
+    import modal
+
+    with explained(f"secret {name}", environment):
+        try:
+            modal.Secret.from_name(name, environment_name=environment, required_keys=keys).hydrate()
+        except modal.exception.NotFoundError:
+            return False
+        return True
+
+
+def write_secret(environment: str, name: str, values: dict[str, str]) -> None:
+    """Creates the secret with these values, or sets them in the one of that name."""
+    import modal
+
+    with explained(f"secret {name}", environment):
+        modal.Secret.objects.create(name, values, allow_existing=True, environment_name=environment)
+        modal.Secret.from_name(name, environment_name=environment).update(values)
+
+
+def delete_secret(environment: str, name: str) -> None:
+    import modal
+
+    with explained(f"secret {name}", environment):
+        modal.Secret.objects.delete(name, allow_missing=True, environment_name=environment)
+
+
+# Apps -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LiveApp:
+    app_id: str
+    version: int
+
+
+def deploy_app(module: str, params: str, params_variable: str, environment: str, strategy: str) -> LiveApp:
+    """Deploys the app that `module` declares, in a fresh process: app modules declare at import.
+
+    `params` is the app's parameters as JSON; the module reads them from the environment variable `params_variable`.
+    """
+    import json
+
+    finished = subprocess.run(
+        [sys.executable, "-m", "components.modal_deploy", module, environment, strategy],
+        env={**os.environ, params_variable: params},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer = json.loads(finished.stdout.splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        last = finished.stderr.strip().splitlines()[-1:] or [f"exit status {finished.returncode}"]
+        raise DeploymentError(f"deploying {module} failed: {last[0]}") from None
+    if "error" in answer:
+        raise DeploymentError(answer["error"])
+    return LiveApp(answer["appId"], answer["version"])
+
+
+def find_app(environment: str, name: str) -> LiveApp | None:
+    """The deployed app of that name, or None where there is none or it was stopped."""
+    import modal
+
+    with explained(f"app {name}", environment):
+        try:
+            app = modal.App.lookup(name, environment_name=environment)
+        except modal.exception.NotFoundError:
+            return None
+        info = app.info(refresh=True)
+        if info.lifecycle.state.name != "DEPLOYED":
+            return None
+        return LiveApp(info.app_id, info.lifecycle.version or 0)
+
+
+def stop_app(environment: str, name: str) -> None:
+    import modal
+
+    with explained(f"app {name}", environment):
+        try:
+            modal.App.lookup(name, environment_name=environment).stop()
+        except modal.exception.NotFoundError:
+            return
+
+
+def roll_back_app(environment: str, name: str, version: int) -> LiveApp:
+    """Makes an earlier version the serving one; Modal records that as a version of its own, which is returned."""
+    # Modal offers roll-back in its command line only.
+    finished = subprocess.run(
+        [sys.executable, "-m", "modal", "app", "rollback", name, f"v{version}", "--env", environment],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    live = find_app(environment, name)
+    if finished.returncode != 0 or live is None:
+        raise DeploymentError(
+            f"app {name}: rolling back to version {version} failed ({one_line(finished.stderr or finished.stdout)}); "
+            f"type `modal app rollback {name} v{version} --env {environment}`"
+        )
+    return live
+
+
+# Serving: URL and autoscaler --------------------------------------------------------------------------------------
+
+
+def serving_url(environment: str, app: str, ingress: str) -> str:
+    with explained(f"app {app}", environment):
+        if ingress == "server":
+            return (_server(environment, app).get_url() or "").rstrip("/")
+        return (_web_function(environment, app).get_web_url() or "").rstrip("/")
+
+
+def update_autoscaler(environment: str, app: str, ingress: str, autoscaler: dict[str, Any]) -> None:
+    """Overrides the live autoscaler; nothing is redeployed or restarted. Keys are those of `AUTOSCALER_KEYS`."""
+    with explained(f"app {app}: autoscaler", environment):
+        settings = {AUTOSCALER_KEYS[key]: value for key, value in autoscaler.items()}
+        _serving_function(environment, app, ingress).autoscaler.update(**settings)
+
+
+def read_autoscaler(environment: str, app: str, ingress: str, names: list[str]) -> dict[str, Any]:
+    """The live settings of these keys of `AUTOSCALER_KEYS`; what Modal calls unset is 0."""
+    with explained(f"app {app}: autoscaler", environment):
+        settings = _serving_function(environment, app, ingress).autoscaler.settings()
+    return {name: getattr(settings, AUTOSCALER_KEYS[name]) or 0 for name in names}
+
+
+AUTOSCALER_KEYS = {
+    "minContainers": "min_containers",
+    "maxContainers": "max_containers",
+    "bufferContainers": "buffer_containers",
+    "scaledownWindow": "scaledown_window",
+    "targetConcurrency": "target_concurrency",
+}
+"""Settings a running app takes over without a new version, and the SDK's names for them."""
+
+
+def _serving_function(environment: str, app: str, ingress: str) -> Any:
+    return _server(environment, app) if ingress == "server" else _web_function(environment, app)
+
+
+def _server(environment: str, app: str) -> Any:
+    import modal
+
+    return modal.Server.from_name(app, SERVER_CLASS, environment_name=environment)
+
+
+def _web_function(environment: str, app: str) -> Any:
+    import modal
+
+    return getattr(modal.Cls.from_name(app, SERVER_CLASS, environment_name=environment)(), WEB_METHOD)
+
+
+# Function calls and the stack's Dict ------------------------------------------------------------------------------
+
+
+def spawn(environment: str, app: str, function: str, payload: dict[str, Any]) -> str:
+    """Starts the function without waiting; returns the id to attach to."""
+    import modal
+
+    with explained(f"{app}: {function}", environment):
+        return modal.Function.from_name(app, function, environment_name=environment).spawn(payload).object_id
+
+
+class CallGone(Exception):
+    """Modal no longer knows the call, or has dropped its result."""
+
+
+def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, Any] | None:
+    """The call's result; None while it runs on after `seconds`. Raises what the function raised, or CallGone."""
+    import modal
+
+    from serving.errors import ServingError
+
+    with explained(f"call {call_id}", environment):
+        try:
+            return modal.FunctionCall.from_id(call_id).get(timeout=seconds)
+        except (modal.exception.OutputExpiredError, modal.exception.NotFoundError):
+            raise CallGone from None
+        except modal.exception.FunctionTimeoutError:
+            raise DeploymentError("the job ran into its time-out; `pulumi up` again: it carries on from here") from None
+        except TimeoutError:
+            return None
+        except ServingError as error:
+            raise DeploymentError(one_line(error)) from None
+
+
+def stack_dict(environment: str, name: str) -> Any:
+    """The stack's `modal.Dict`, created when missing: claims and progress of jobs, reports of starting replicas."""
+    import modal
+
+    return modal.Dict.from_name(name, environment_name=environment, create_if_missing=True)
+
+
+def delete_dict(environment: str, name: str) -> None:
+    import modal
+
+    with explained(f"dict {name}", environment):
+        modal.Dict.objects.delete(name, allow_missing=True, environment_name=environment)

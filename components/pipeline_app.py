@@ -1,0 +1,74 @@
+"""PipelineApp: the Modal app whose functions download, compile and verify."""
+
+from __future__ import annotations
+
+import json
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from components import modal_api
+from components.dynamic import Properties, Provider, compare, inputs_of, say
+
+INPUTS = ("environment", "name", "params", "source")
+
+
+class PipelineAppProvider(Provider):
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        result = compare(olds, news, replace=("environment", "name"), update=("params", "source"))
+        result.changes = result.changes or olds["liveVersion"] != olds["version"]
+        return result
+
+    def create(self, props: Properties) -> CreateResult:
+        outs = self._deploy(props)
+        return CreateResult(outs["appId"], outs)
+
+    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._deploy(news))
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        live = modal_api.find_app(props["environment"], props["name"])
+        if live is None:
+            return ReadResult("", {})
+        if live.version != props["version"]:
+            say(f"app {props['name']}", f"version {live.version} was deployed by hand, `pulumi up` deploys ours again")
+        outs = {**props, "liveVersion": live.version}
+        return ReadResult(live.app_id, outs, inputs_of(props, INPUTS))
+
+    def delete(self, _id: str, props: Properties) -> None:
+        modal_api.stop_app(props["environment"], props["name"])
+        modal_api.delete_dict(props["environment"], json.loads(props["params"])["jobsDict"])
+
+    def _deploy(self, props: Properties) -> Properties:
+        from serving.params import PARAMS_VARIABLE
+
+        live = modal_api.deploy_app(
+            "serving.apps.pipeline", props["params"], PARAMS_VARIABLE, props["environment"], "rolling"
+        )
+        outs = {"appId": live.app_id, "version": live.version, "liveVersion": live.version}
+        return {**inputs_of(props, INPUTS), **outs}
+
+
+class PipelineApp(Resource, module="modal", name="PipelineApp"):
+    """Outputs: `name`, `appId`, `version` (deployed by this stack), `liveVersion` (seen by the last refresh)."""
+
+    name: pulumi.Output[str]
+    appId: pulumi.Output[str]
+    version: pulumi.Output[int]
+    liveVersion: pulumi.Output[int]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        name: str,
+        params: str,
+        source: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`params` is serving.params.PipelineParams as JSON; `source` the digest of the code that is shipped."""
+        props = {"environment": environment, "name": name, "params": params, "source": source}
+        super().__init__(
+            PipelineAppProvider(), resource_name, {**props, "appId": None, "version": None, "liveVersion": None}, opts
+        )

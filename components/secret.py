@@ -1,0 +1,85 @@
+"""ModalSecret: a secret of environment variables, created or taken over by name.
+
+Without `values` it only takes over: an existing secret with the right keys is left as it is.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from components import modal_api
+from components.dynamic import DeploymentError, Properties, Provider, compare, inputs_of, say
+
+INPUTS = ("environment", "name", "keys", "values", "setWith")
+
+
+class SecretProvider(Provider):
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        # Modal merges keys into a secret and never drops one, so other keys need another secret.
+        result = compare(olds, news, replace=("environment", "name", "keys"), update=("values",))
+        result.delete_before_replace = olds.get("name") == news.get("name")
+        return result
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult(f"{props['environment']}/{props['name']}", self._write(props))
+
+    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._write(news))
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        if not modal_api.secret_has_keys(props["environment"], props["name"], props["keys"]):
+            return ReadResult("", {})
+        return ReadResult(id_, dict(props), inputs_of(props, INPUTS))
+
+    def delete(self, _id: str, props: Properties) -> None:
+        if props.get("values"):
+            modal_api.delete_secret(props["environment"], props["name"])
+        else:
+            say(f"secret {props['name']}", "was not made by this stack, left as it is")
+
+    def _write(self, props: Properties) -> Properties:
+        environment, name, keys = props["environment"], props["name"], props["keys"]
+        if props.get("values"):
+            modal_api.write_secret(environment, name, props["values"])
+        elif modal_api.secret_has_keys(environment, name, keys):
+            say(f"secret {name}", "exists already, taken over as it is")
+        else:
+            raise DeploymentError(
+                f"secret {name}: Modal has none with the key {', '.join(keys)} and the stack has no value for it; "
+                f"`{props['setWith']}`, then `pulumi up` again"
+            )
+        # Containers read a secret when they start: a new generation tells the app to bring up new ones.
+        return {**inputs_of(props, INPUTS), "generation": f"{time.time():.0f}"}
+
+
+class ModalSecret(Resource, module="modal", name="Secret"):
+    """Outputs: `name`, `generation` (changes whenever values were written)."""
+
+    name: pulumi.Output[str]
+    generation: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        name: str,
+        keys: list[str],
+        values: pulumi.Input[dict[str, str]] | None,
+        set_with: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`set_with` is the command that gives the stack the missing value, for the error that asks for it."""
+        props = {
+            "environment": environment,
+            "name": name,
+            "keys": keys,
+            "values": None if values is None else pulumi.Output.secret(values),
+            "setWith": set_with,
+            "generation": None,
+        }
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["values"]))
+        super().__init__(SecretProvider(), resource_name, props, opts)

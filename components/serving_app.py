@@ -1,0 +1,150 @@
+"""ServingApp: the Modal app that serves the model.
+
+Scaling settings that Modal can change on a running app are changed there, nothing restarts. Everything else is a new
+version, brought up by the chosen strategy. A deploy resets overrides of the autoscaler, so it always carries the
+configured scaling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from components import modal_api
+from components.dynamic import Properties, Provider, changed, compare, inputs_of, say
+
+INPUTS = (
+    "environment",
+    "name",
+    "ingress",
+    "params",
+    "source",
+    "secretGeneration",
+    "autoscaler",
+    "artifacts",
+    "strategy",
+)
+IDENTITY = ("environment", "name")
+DEPLOYED = ("ingress", "params", "source", "secretGeneration")
+
+
+class ServingAppProvider(Provider):
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        result = compare(olds, news, replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "artifacts"))
+        result.changes = result.changes or olds["liveVersion"] != olds["version"]
+        return result
+
+    def create(self, props: Properties) -> CreateResult:
+        outs = self._deploy(props)
+        return CreateResult(outs["appId"], outs)
+
+    def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        if changed(olds, news, DEPLOYED) or olds["liveVersion"] != olds["version"]:
+            return UpdateResult(self._deploy(news))
+        name = news["name"]
+        if changed(olds, news, ["autoscaler"]):
+            autoscaler = whole_numbers(news["autoscaler"])
+            modal_api.update_autoscaler(news["environment"], name, news["ingress"], autoscaler)
+            settings = ", ".join(
+                f"{key} {autoscaler[key]}" for key in changed(olds["autoscaler"], autoscaler, autoscaler)
+            )
+            say(f"app {name}", f"autoscaler updated in place ({settings}), nothing restarts")
+        if changed(olds, news, ["artifacts"]):
+            say(f"app {name}", "weights or kernels were made anew: running replicas keep theirs, new ones load these")
+        return UpdateResult({**olds, **inputs_of(news, INPUTS)})
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        environment, name = props["environment"], props["name"]
+        live = modal_api.find_app(environment, name)
+        if live is None:
+            return ReadResult("", {})
+        if live.version != props["version"]:
+            say(f"app {name}", f"version {live.version} is live, this stack deployed {props['version']:.0f}")
+        autoscaler = modal_api.read_autoscaler(environment, name, props["ingress"], list(props["autoscaler"]))
+        outs = {**props, "liveVersion": live.version, "autoscaler": autoscaler}
+        return ReadResult(live.app_id, outs, inputs_of(outs, INPUTS))
+
+    def delete(self, _id: str, props: Properties) -> None:
+        modal_api.stop_app(props["environment"], props["name"])
+
+    def _deploy(self, props: Properties) -> Properties:
+        from serving.params import PARAMS_VARIABLE
+
+        environment, name = props["environment"], props["name"]
+        before = modal_api.find_app(environment, name)
+        params = json.loads(props["params"])
+        params["scaling"] = {**params["scaling"], **whole_numbers(props["autoscaler"])}
+        # Reports of starting replicas are filed under the release, so each deploy needs a name of its own.
+        digest = hashlib.sha256(json.dumps([params, props["source"]], sort_keys=True).encode()).hexdigest()
+        params["release"] = f"{digest[:12]}-{time.time():.0f}"
+        live = modal_api.deploy_app(
+            "serving.apps.server", json.dumps(params), PARAMS_VARIABLE, environment, props["strategy"]
+        )
+        if before is None:
+            say(f"app {name}", f"version {live.version} deployed")
+        else:
+            say(f"app {name}", f"version {live.version} deployed, {before.version} serves until its replicas are warm")
+        return {
+            **inputs_of(props, INPUTS),
+            "appId": live.app_id,
+            "version": live.version,
+            "liveVersion": live.version,
+            "previousVersion": before.version if before else 0,
+            "release": params["release"],
+            "url": modal_api.serving_url(environment, name, props["ingress"]),
+        }
+
+
+def whole_numbers(autoscaler: Properties) -> dict[str, int]:
+    """The settings as integers: Pulumi hands every number over as a float."""
+    return {key: int(value) for key, value in autoscaler.items()}
+
+
+class ServingApp(Resource, module="modal", name="ServingApp"):
+    """Outputs: `url`, `appId`, `version` (deployed by this stack), `liveVersion` (seen by the last refresh),
+    `previousVersion` (live before it; 0 for none), `release` (under which its replicas report).
+    """
+
+    name: pulumi.Output[str]
+    url: pulumi.Output[str]
+    appId: pulumi.Output[str]
+    version: pulumi.Output[int]
+    liveVersion: pulumi.Output[int]
+    previousVersion: pulumi.Output[int]
+    release: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        name: str,
+        ingress: str,
+        params: pulumi.Input[str],
+        source: str,
+        secret_generation: pulumi.Input[str],
+        autoscaler: dict[str, int],
+        artifacts: dict[str, pulumi.Input[str]],
+        strategy: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`params` is serving.params.ServerParams as JSON, without `release`; `autoscaler` has keys of
+        modal_api.AUTOSCALER_KEYS; `artifacts` names what the replicas load, by digest.
+        """
+        props = {
+            "environment": environment,
+            "name": name,
+            "ingress": ingress,
+            "params": params,
+            "source": source,
+            "secretGeneration": secret_generation,
+            "autoscaler": autoscaler,
+            "artifacts": artifacts,
+            "strategy": strategy,
+        }
+        outputs = ("url", "appId", "version", "liveVersion", "previousVersion", "release")
+        super().__init__(ServingAppProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

@@ -1,0 +1,66 @@
+"""Verification: weights and kernels are whole and belong together, seen from a container, before a GPU is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, Resource
+
+from components.dynamic import Properties, Provider, compare, inputs_of, say
+from components.jobs import Job, run_job
+
+INPUTS = ("environment", "pipelineApp", "jobsDict", "commit", "kernelKey", "weightsManifest", "kernelsManifest")
+VERIFIED = ("environment", "commit", "kernelKey", "weightsManifest", "kernelsManifest")
+
+
+class VerificationProvider(Provider):
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        return compare(olds, news, replace=VERIFIED)
+
+    def create(self, props: Properties) -> CreateResult:
+        digest = hashlib.sha256("\n".join(str(props[name]) for name in VERIFIED).encode()).hexdigest()
+        name = f"verification/{digest[:16]}"
+        job = Job(
+            environment=props["environment"],
+            app=props["pipelineApp"],
+            jobs_dict=props["jobsDict"],
+            function="verify_setup",
+            name=name,
+            payload={"commit": props["commit"], "kernel_key": props["kernelKey"], "job": name},
+        )
+        done = run_job(job, lambda line: say("verification", line))
+        say("verification", f"{done['shards']} shards and {done['kernel_files']} kernel files are whole")
+        return CreateResult(digest, {**inputs_of(props, INPUTS), "digest": digest, "shards": done["shards"]})
+
+
+class Verification(Resource, module="modal", name="Verification"):
+    """Outputs: `digest` of what was verified, `shards`."""
+
+    digest: pulumi.Output[str]
+    shards: pulumi.Output[int]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        pipeline_app: pulumi.Input[str],
+        jobs_dict: str,
+        commit: pulumi.Input[str],
+        kernel_key: pulumi.Input[str],
+        weights_manifest: pulumi.Input[str],
+        kernels_manifest: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """The manifests are SHA-256 digests: a file fetched or compiled anew is verified anew."""
+        props = {
+            "environment": environment,
+            "pipelineApp": pipeline_app,
+            "jobsDict": jobs_dict,
+            "commit": commit,
+            "kernelKey": kernel_key,
+            "weightsManifest": weights_manifest,
+            "kernelsManifest": kernels_manifest,
+        }
+        super().__init__(VerificationProvider(), resource_name, {**props, "digest": None, "shards": None}, opts)

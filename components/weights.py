@@ -1,0 +1,104 @@
+"""ModelWeights: one commit of a model repository on the weights volume, complete and checked."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from components import artifacts, modal_api
+from components.dynamic import Properties, Provider, compare, inputs_of, say
+from components.jobs import Job, run_job
+
+INPUTS = ("environment", "pipelineApp", "jobsDict", "volume", "repo", "revision", "sentinel", "estimate")
+IDENTITY = ("environment", "volume", "repo", "revision")
+
+
+class WeightsProvider(Provider):
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        result = compare(olds, news, replace=IDENTITY)
+        result.changes = result.changes or bool(olds.get("problems"))
+        return result
+
+    def create(self, props: Properties) -> CreateResult:
+        outs = self._download(props)
+        return CreateResult(f"{props['volume']}/{props['repo']}@{outs['commit']}", outs)
+
+    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._download(news))
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        artifact = artifacts.inspect(props["environment"], props["volume"], props["folder"], [props["sentinel"]])
+        if artifact is None:
+            return ReadResult("", {})
+        if artifact.problems:
+            say("weights", artifacts.summary(artifact.problems))
+        outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
+        return ReadResult(id_, outs, inputs_of(props, INPUTS))
+
+    def delete(self, _id: str, props: Properties) -> None:
+        modal_api.delete_volume_folder(props["environment"], props["volume"], props["folder"])
+
+    def _download(self, props: Properties) -> Properties:
+        say("weights", f"{props['repo']}@{props['revision']}: {props['estimate']}")
+        job = Job(
+            environment=props["environment"],
+            app=props["pipelineApp"],
+            jobs_dict=props["jobsDict"],
+            function="download_model",
+            name=f"weights/{props['repo']}@{props['revision']}",
+            payload={"revision": props["revision"], "job": f"weights/{props['repo']}@{props['revision']}"},
+        )
+        done = run_job(job, lambda line: say("weights", line.removeprefix("weights: ")))
+        if done["skipped"]:
+            say("weights", f"{done['files']} files · {done['bytes'] / 1e9:.2f} GB already on the volume, checked")
+        else:
+            fetched = done["fetched_bytes"] / 1e9
+            say("weights", f"{done['files']} files · {fetched:.2f} GB fetched in {done['seconds']:.0f} s")
+        return {
+            **inputs_of(props, INPUTS),
+            "commit": done["commit"],
+            "folder": done["folder"],
+            "files": done["files"],
+            "bytes": done["bytes"],
+            "manifestSha256": done["manifest_sha256"],
+            "problems": [],
+        }
+
+
+class ModelWeights(Resource, module="modal", name="ModelWeights"):
+    """Outputs: `commit` (40 hex digits), `folder` (in the volume), `files`, `bytes`, `manifestSha256`, `problems`."""
+
+    commit: pulumi.Output[str]
+    folder: pulumi.Output[str]
+    files: pulumi.Output[int]
+    bytes: pulumi.Output[int]
+    manifestSha256: pulumi.Output[str]
+    problems: pulumi.Output[list[str]]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        pipeline_app: pulumi.Input[str],
+        jobs_dict: str,
+        volume: pulumi.Input[str],
+        repo: str,
+        revision: str,
+        sentinel: str,
+        estimate: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`revision` is a branch, tag or commit; `estimate` says size, minutes and dollars before the job runs."""
+        props = {
+            "environment": environment,
+            "pipelineApp": pipeline_app,
+            "jobsDict": jobs_dict,
+            "volume": volume,
+            "repo": repo,
+            "revision": revision,
+            "sentinel": sentinel,
+            "estimate": estimate,
+        }
+        outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems")
+        super().__init__(WeightsProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

@@ -1,0 +1,1 @@
+"""The Pulumi program: stack config to typed settings to one `LlmStack`."""

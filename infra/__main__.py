@@ -1,0 +1,51 @@
+"""The Pulumi program."""
+
+import signal
+
+# When an update fails, Pulumi interrupts this program, and Python would print a KeyboardInterrupt traceback over the
+# one line that tells what went wrong.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import os  # noqa: E402
+
+import pulumi  # noqa: E402
+
+from components.llm_stack import LlmStack  # noqa: E402
+from infra.settings import SettingsError, load_settings  # noqa: E402
+
+try:
+    config = pulumi.runtime.config.CONFIG.get()
+    settings = load_settings(
+        config,
+        os.environ,
+        stack=pulumi.get_stack(),
+        project=pulumi.get_project(),
+        secret_keys=[key for key in config if pulumi.runtime.is_config_secret(key)],
+    )
+except SettingsError as error:
+    raise pulumi.RunError(str(error)) from None
+
+stack = LlmStack(
+    settings.recipe.app,
+    recipe=settings.recipe,
+    environment=settings.environment,
+    scaling=settings.scaling,
+    ingress=settings.ingress,
+    hf_token=pulumi.Output.secret(settings.hf_token) if settings.hf_token else None,
+    api_key=pulumi.Output.secret(settings.api_key) if settings.api_key else None,
+    api_key_rotation=settings.api_key_rotation,
+    region=settings.region,
+    routing_region=settings.routing_region,
+    proxy_auth=settings.proxy_auth,
+    strategy=settings.deployment_strategy,
+    smoke_test=settings.smoke_test == "onDeploy",
+    retain_weights=settings.retain_weights,
+    protect_weights=settings.protect_weights,
+)
+
+pulumi.export("url", stack.url)
+pulumi.export("model", settings.recipe.model.served_name)
+pulumi.export("apiKey", stack.api_key)
+pulumi.export("commit", stack.commit)
+pulumi.export("kernelKey", stack.kernel_key)
+pulumi.export("version", stack.version)

@@ -1,0 +1,228 @@
+"""Stack config to typed settings: every problem found at once, each with the command that mends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from serving.params import Scaling
+from serving.recipe import Data, FlagValue, Recipe, load_recipe
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+SECRETS = ("hfToken", "apiKey")
+
+
+class SettingsError(Exception):
+    """All problems of a stack's config, ready to print."""
+
+    def __init__(self, stack: str, problems: list[str]) -> None:
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"Pulumi.{stack}.yaml has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+class ScalingConfig(Data):
+    """`scaling` of a stack file. Ranges are Modal's."""
+
+    min_containers: int = Field(0, ge=0, le=100)
+    max_containers: int = Field(1, ge=1, le=100)
+    buffer_containers: int = Field(0, ge=0, le=100)
+    scaledown_window: int = Field(900, ge=2, le=3600)
+    target_concurrency: int = Field(20, ge=1, le=1000)
+    max_concurrency: int | None = Field(None, ge=1, le=1000)
+
+    @field_validator("max_containers")
+    @classmethod
+    def _max_holds_min(cls, value: int, info: ValidationInfo) -> int:
+        minimum = info.data.get("min_containers", 0)
+        if value < minimum:
+            raise ValueError(f"must be at least scaling.minContainers, which is {minimum}")
+        return value
+
+    @field_validator("max_concurrency")
+    @classmethod
+    def _max_concurrency_holds_target(cls, value: int | None, info: ValidationInfo) -> int | None:
+        target = info.data.get("target_concurrency", 1)
+        if value is not None and value < target:
+            raise ValueError(f"must be at least scaling.targetConcurrency, which is {target}")
+        return value
+
+
+class StackConfig(Data):
+    """The keys of a stack file, namespace `glm-serving`."""
+
+    recipe: str
+    environment: str = Field("main", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$", max_length=64)
+    scaling: ScalingConfig = ScalingConfig()
+    ingress: Literal["web", "server"] = "web"
+    allow_cold_start503: bool = False
+    proxy_auth: bool = False
+    region: str | None = None
+    routing_region: str | None = None
+    hf_token: str | None = Field(None, min_length=1)
+    api_key: str | None = Field(None, min_length=16)
+    api_key_rotation: int = Field(0, ge=0)
+    deployment_strategy: Literal["rolling", "recreate"] = "rolling"
+    smoke_test: Literal["onDeploy", "never"] = "onDeploy"
+    retain_weights: bool = True
+    protect_weights: bool = False
+    engine_args: dict[str, FlagValue | None] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _server_needs_a_warm_replica(self) -> StackConfig:
+        if self.ingress == "server" and self.scaling.min_containers == 0 and not self.allow_cold_start503:
+            raise ValueError(
+                "`server` answers 503 while no replica is up, and scaling.minContainers is 0: "
+                "set ingress to web, minContainers to at least 1, or allowColdStart503 to true"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the program builds the stack from."""
+
+    recipe: Recipe
+    environment: str
+    scaling: Scaling
+    ingress: Literal["web", "server"]
+    proxy_auth: bool
+    region: str | None
+    routing_region: str | None
+    hf_token: str | None
+    api_key: str | None
+    api_key_rotation: int
+    deployment_strategy: Literal["rolling", "recreate"]
+    smoke_test: Literal["onDeploy", "never"]
+    retain_weights: bool
+    protect_weights: bool
+
+
+def load_settings(
+    config: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    stack: str,
+    project: str = "glm-serving",
+    secret_keys: Collection[str] = (),
+) -> Settings:
+    """Reads the program's config (`project:key` to its text, objects as JSON). Raises SettingsError.
+
+    `secret_keys` are the keys that Pulumi keeps encrypted. A Hugging Face token missing from the config is taken
+    from HF_TOKEN.
+    """
+    prefix = f"{project}:"
+    values = {key.removeprefix(prefix): _parse(text) for key, text in config.items() if key.startswith(prefix)}
+    problems = [
+        f"{key}: is stored in clear text; `pulumi config set --secret {key} …`"
+        for key in SECRETS
+        if key in values and prefix + key not in secret_keys
+    ]
+    parsed: StackConfig | None = None
+    try:
+        parsed = StackConfig.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(detail) for detail in error.errors(include_url=False)]
+    recipe = _load_recipe(values, parsed, problems)
+    if problems or parsed is None or recipe is None:
+        raise SettingsError(stack, problems)
+    return Settings(
+        recipe=recipe,
+        environment=parsed.environment,
+        scaling=Scaling.model_validate(parsed.scaling.to_json()),
+        ingress=parsed.ingress,
+        proxy_auth=parsed.proxy_auth,
+        region=parsed.region,
+        routing_region=parsed.routing_region,
+        hf_token=parsed.hf_token or environ.get("HF_TOKEN") or None,
+        api_key=parsed.api_key,
+        api_key_rotation=parsed.api_key_rotation,
+        deployment_strategy=parsed.deployment_strategy,
+        smoke_test=parsed.smoke_test,
+        retain_weights=parsed.retain_weights,
+        protect_weights=parsed.protect_weights,
+    )
+
+
+def _parse(text: str) -> Any:
+    """Pulumi hands objects over as JSON and everything else as plain text."""
+    if text.startswith(("{", "[")):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    return text
+
+
+def _load_recipe(values: dict[str, Any], parsed: StackConfig | None, problems: list[str]) -> Recipe | None:
+    name = values.get("recipe")
+    if not isinstance(name, str):
+        return None  # already reported as missing or of the wrong type
+    # A path instead of a name lets a team keep its recipes in its own repository.
+    path = (RECIPES.parent / name) if name.endswith(".yaml") else RECIPES / f"{name}.yaml"
+    known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+    if not path.is_file():
+        problems.append(
+            f"recipe: found {name!r}, allowed are {', '.join(known)} or the path of a .yaml file; "
+            f"`pulumi config set recipe {known[0]}`"
+        )
+        return None
+    try:
+        recipe = load_recipe(path)
+        if parsed is not None and parsed.engine_args:
+            recipe = recipe.with_engine_args(parsed.engine_args)
+    except (ValidationError, yaml.YAMLError, OSError) as error:
+        problems += _recipe_problems(path, error)
+        return None
+    return recipe
+
+
+def _recipe_problems(path: Path, error: Exception) -> list[str]:
+    if isinstance(error, ValidationError):
+        return [
+            f"{path.name}: {'.'.join(str(part) for part in detail['loc']) or 'recipe'}: {detail['msg']}; "
+            f"edit {path.name}"
+            for detail in error.errors(include_url=False)
+        ]
+    return [f"{path.name}: {' '.join(str(error).split())}; edit {path.name}"]
+
+
+def _explain(detail: Any) -> str:
+    """One problem: its key, what was found, what is allowed, and the command that mends it."""
+    loc = [str(part) for part in detail["loc"]]
+    key = ".".join(loc)
+    kind, context = detail["type"], detail.get("ctx", {})
+    found = f"found {detail['input']!r}"
+    if loc and loc[0] in SECRETS:
+        found = "its value is not shown"
+    if not loc:
+        key, found = "ingress", "found 'server'"
+    if kind == "extra_forbidden":
+        allowed = sorted(_allowed_names(loc[:-1]))
+        return (
+            f"{key}: no such key; the keys here are {', '.join(allowed)}; `pulumi config rm {_path_option(loc)}{key}`"
+        )
+    if kind == "missing":
+        return f"{key}: is required; `pulumi config set {_path_option(loc)}{key} …`"
+    mend = f"`pulumi config set {'--secret ' if loc and loc[0] in SECRETS else ''}{_path_option(loc)}{key} …`"
+    message = str(context["error"]) if "error" in context else _lower(detail["msg"])
+    return f"{key}: {found}, {message}; {mend}"
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _path_option(loc: list[str]) -> str:
+    return "--path " if len(loc) > 1 else ""
+
+
+def _allowed_names(parents: list[str]) -> list[str]:
+    model: type[Data] = ScalingConfig if parents == ["scaling"] else StackConfig
+    return [field.alias or name for name, field in model.model_fields.items()]
