@@ -1,0 +1,130 @@
+"""Works out constants in Python source without running it: lists, dict keys, class attributes, imported names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+Reader = Callable[[str], str | None]
+"""Source text of a module by its dotted name; None where the release has none."""
+
+
+class NotLiteral(Exception):
+    """The expression depends on something only a running program knows."""
+
+
+class Sources:
+    """The modules of a release, parsed when first needed."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+        self.module = cache(self._module)
+
+    def _module(self, name: str) -> ast.Module:
+        text = self._read(name)
+        if text is None:
+            raise NotLiteral(f"no module {name}")
+        return ast.parse(text)
+
+    def find_class(self, module: str, name: str) -> ast.ClassDef:
+        """The class, followed through imports. Raises NotLiteral."""
+        owner, node = self._find(module, name)
+        if not isinstance(node, ast.ClassDef):
+            raise NotLiteral(f"{owner}.{name} is no class")
+        return node
+
+    def evaluate(self, module: str, node: ast.expr, local: dict[str, ast.expr] | None = None) -> Any:
+        """The value of an expression as JSON types (a set becomes a sorted list, a dict the list of its keys)."""
+        value = _Evaluation(self, module, local or {}).visit(node)
+        return value
+
+    def name(self, module: str, name: str) -> Any:
+        owner, node = self._find(module, name)
+        if not isinstance(node, ast.expr):
+            raise NotLiteral(f"{owner}.{name} is no constant")
+        return self.evaluate(owner, node)
+
+    def attribute(self, module: str, owner: str, name: str) -> Any:
+        where, node = self._find(module, owner)
+        if isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                if isinstance(statement, ast.AnnAssign) and _targets(statement) == [name] and statement.value:
+                    return self.evaluate(where, statement.value)
+                if isinstance(statement, ast.Assign) and name in _targets(statement):
+                    return self.evaluate(where, statement.value)
+        raise NotLiteral(f"{module}.{owner}.{name}")
+
+    def _find(self, module: str, name: str) -> tuple[str, ast.AST]:
+        """The module that really defines a name, and the class or the expression it is bound to."""
+        for statement in self.module(module).body:
+            if isinstance(statement, ast.ClassDef) and statement.name == name:
+                return module, statement
+            if isinstance(statement, (ast.Assign, ast.AnnAssign)) and name in _targets(statement) and statement.value:
+                return module, statement.value
+            if isinstance(statement, ast.ImportFrom) and statement.module:
+                for alias in statement.names:
+                    if (alias.asname or alias.name) == name:
+                        return self._find(statement.module, alias.name)
+        raise NotLiteral(f"{module}.{name}")
+
+
+class _Evaluation:
+    def __init__(self, sources: Sources, module: str, local: dict[str, ast.expr]) -> None:
+        self._sources = sources
+        self._module = module
+        self._local = local
+
+    def visit(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=value):
+                return value
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return self._items(items)
+            case ast.Set(elts=items):
+                return sorted(self._items(items))
+            case ast.Dict(keys=keys):
+                return [self.visit(key) for key in keys if key is not None]
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self.visit(operand)
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return self.visit(left) + self.visit(right)
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                return self.visit(left) * self.visit(right)
+            case ast.Name(id=name) if name in self._local:
+                return self.visit(self._local[name])
+            case ast.Name(id=name):
+                return self._sources.name(self._module, name)
+            case ast.Attribute(value=ast.Name(id=owner), attr=name):
+                return self._sources.attribute(self._module, owner, name)
+            case ast.Subscript(value=value, slice=ast.Constant(value=index)):
+                return self.visit(value)[index]
+            case ast.Call(func=ast.Name(id="list"), args=[argument]):
+                return list(self.visit(argument))
+            case ast.Call(func=ast.Attribute(value=value, attr="keys"), args=[]):
+                return self.visit(value)
+            case ast.Call(
+                func=ast.Attribute(attr="field"), keywords=[ast.keyword(arg="default_factory", value=factory)]
+            ):
+                return [] if ast.unparse(factory) == "list" else self._body(factory)
+        raise NotLiteral(ast.unparse(node))
+
+    def _body(self, factory: ast.expr) -> Any:
+        if isinstance(factory, ast.Lambda):
+            return self.visit(factory.body)
+        raise NotLiteral(ast.unparse(factory))
+
+    def _items(self, items: list[ast.expr]) -> list[Any]:
+        values: list[Any] = []
+        for item in items:
+            if isinstance(item, ast.Starred):
+                values += self.visit(item.value)
+            else:
+                values.append(self.visit(item))
+        return values
+
+
+def _targets(statement: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
