@@ -221,11 +221,11 @@ def _download_estimate(recipe: Recipe) -> str:
     # R1 measured 30 to 60 minutes for 700 GB: 0.2 to 0.4 GB/s.
     slow, fast = recipe.model.size_gb / 0.2 / 60, recipe.model.size_gb / 0.4 / 60
     download, prices = recipe.download, recipe.prices
-    hourly = 3600 * (
-        download.cpu * prices.cpu_core_second + download.memory_mib / 1024 * prices.memory_gib_second
-    )
+    hourly = 3600 * (download.cpu * prices.cpu_core_second + download.memory_mib / 1024 * prices.memory_gib_second)
     dollars = hourly * slow / 60
-    return f"{recipe.model.size_gb:g} GB, {fast:.0f}–{slow:.0f} min on CPU, at most {money(dollars)} ({money(hourly)}/h)"
+    return (
+        f"{recipe.model.size_gb:g} GB, {fast:.0f}–{slow:.0f} min on CPU, at most {money(dollars)} ({money(hourly)}/h)"
+    )
 
 
 def _gpu_dollars(recipe: Recipe, seconds: float) -> str:

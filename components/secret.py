@@ -6,6 +6,7 @@ Without `values` it only takes over: an existing secret with the right keys is l
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
@@ -68,7 +69,7 @@ class ModalSecret(Resource, module="modal", name="Secret"):
         environment: str,
         name: str,
         keys: list[str],
-        values: pulumi.Input[dict[str, str]] | None,
+        values: Mapping[str, pulumi.Input[str]] | None,
         set_with: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:

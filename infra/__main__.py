@@ -7,11 +7,14 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import os  # noqa: E402
+import sys  # noqa: E402
 
 import pulumi  # noqa: E402
 
 from components.llm_stack import LlmStack  # noqa: E402
 from infra.settings import SettingsError, load_settings  # noqa: E402
+
+ALREADY_EXPLAINED = 32  # the exit status after which Pulumi's language host adds no error of its own
 
 try:
     config = pulumi.runtime.config.CONFIG.get()
@@ -23,7 +26,8 @@ try:
         secret_keys=[key for key in config if pulumi.runtime.is_config_secret(key)],
     )
 except SettingsError as error:
-    raise pulumi.RunError(str(error)) from None
+    pulumi.log.error(str(error))
+    sys.exit(ALREADY_EXPLAINED)
 
 stack = LlmStack(
     settings.recipe.app,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from recipes.flags import catalogue
 from serving.params import Scaling
 from serving.recipe import Data, FlagValue, Recipe, load_recipe
 
@@ -74,15 +75,6 @@ class StackConfig(Data):
     protect_weights: bool = False
     engine_args: dict[str, FlagValue | None] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _server_needs_a_warm_replica(self) -> StackConfig:
-        if self.ingress == "server" and self.scaling.min_containers == 0 and not self.allow_cold_start503:
-            raise ValueError(
-                "`server` answers 503 while no replica is up, and scaling.minContainers is 0: "
-                "set ingress to web, minContainers to at least 1, or allowColdStart503 to true"
-            )
-        return self
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -129,7 +121,8 @@ def load_settings(
         parsed = StackConfig.model_validate(values)
     except ValidationError as error:
         problems += [_explain(detail) for detail in error.errors(include_url=False)]
-    recipe = _load_recipe(values, parsed, problems)
+    problems += _ingress_problems(values)
+    recipe = _load_recipe(values, problems)
     if problems or parsed is None or recipe is None:
         raise SettingsError(stack, problems)
     return Settings(
@@ -160,7 +153,20 @@ def _parse(text: str) -> Any:
     return text
 
 
-def _load_recipe(values: dict[str, Any], parsed: StackConfig | None, problems: list[str]) -> Recipe | None:
+def _ingress_problems(values: dict[str, Any]) -> list[str]:
+    """Read from the raw values, so that it is reported together with whatever else is wrong with them."""
+    scaling = values.get("scaling", {})
+    minimum = scaling.get("minContainers", 0) if isinstance(scaling, dict) else 0
+    if values.get("ingress") != "server" or minimum != 0 or values.get("allowColdStart503") in (True, "true"):
+        return []
+    return [
+        "ingress: found 'server', which answers 503 while no replica is up, with scaling.minContainers 0; "
+        "`pulumi config set ingress web`, `pulumi config set --path scaling.minContainers 1` or "
+        "`pulumi config set allowColdStart503 true`"
+    ]
+
+
+def _load_recipe(values: dict[str, Any], problems: list[str]) -> Recipe | None:
     name = values.get("recipe")
     if not isinstance(name, str):
         return None  # already reported as missing or of the wrong type
@@ -173,24 +179,44 @@ def _load_recipe(values: dict[str, Any], parsed: StackConfig | None, problems: l
             f"`pulumi config set recipe {known[0]}`"
         )
         return None
+    given = values.get("engineArgs")
+    overrides: dict[str, Any] = given if isinstance(given, dict) else {}
+    place = path.name
     try:
         recipe = load_recipe(path)
-        if parsed is not None and parsed.engine_args:
-            recipe = recipe.with_engine_args(parsed.engine_args)
+        if overrides:
+            place = f"{path.name} with engineArgs"
+            recipe = recipe.with_engine_args(overrides)
     except (ValidationError, yaml.YAMLError, OSError) as error:
-        problems += _recipe_problems(path, error)
+        problems += _recipe_problems(place, error)
         return None
+    problems += _flag_problems(path, recipe, overrides)
     return recipe
 
 
-def _recipe_problems(path: Path, error: Exception) -> list[str]:
+def _flag_problems(path: Path, recipe: Recipe, overrides: Mapping[str, Any]) -> list[str]:
+    """The recipe's flags against the catalogue of the engine release it pins."""
+    try:
+        wrong = catalogue.load(recipe.engine.name, recipe.engine.version).lint(recipe.engine.flags)
+    except FileNotFoundError as error:
+        return [f"{path.name}: engine.version: {error}"]
+    problems = []
+    for text in wrong:
+        flag = text.partition(":")[0]
+        if flag in overrides:
+            problems.append(f"engineArgs.{text}; `pulumi config set --path engineArgs.{flag} …`")
+        else:
+            problems.append(f"{path.name}: engine.flags.{text}; edit {path.name}")
+    return problems
+
+
+def _recipe_problems(place: str, error: Exception) -> list[str]:
     if isinstance(error, ValidationError):
         return [
-            f"{path.name}: {'.'.join(str(part) for part in detail['loc']) or 'recipe'}: {detail['msg']}; "
-            f"edit {path.name}"
+            f"{place}: {'.'.join(str(part) for part in detail['loc']) or 'recipe'}: {detail['msg']}; edit the file"
             for detail in error.errors(include_url=False)
         ]
-    return [f"{path.name}: {' '.join(str(error).split())}; edit {path.name}"]
+    return [f"{place}: {' '.join(str(error).split())}; edit the file"]
 
 
 def _explain(detail: Any) -> str:
@@ -201,8 +227,6 @@ def _explain(detail: Any) -> str:
     found = f"found {detail['input']!r}"
     if loc and loc[0] in SECRETS:
         found = "its value is not shown"
-    if not loc:
-        key, found = "ingress", "found 'server'"
     if kind == "extra_forbidden":
         allowed = sorted(_allowed_names(loc[:-1]))
         return (

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.alias_generators import to_camel
 
 FlagValue = bool | int | float | str
-"""A flag's value: `true` writes the bare switch, anything else is its argument."""
+"""A flag's value: `true` writes the bare switch, `false` leaves it out, anything else is its argument."""
 
 
 class Data(BaseModel):
@@ -30,7 +30,7 @@ class Data(BaseModel):
 
 class Model(Data):
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Hugging Face repository, owner/name")
-    revision: str = Field("main", description="branch, tag or 40-hex commit; a commit is what production pins")
+    revision: str = Field(default="main", description="branch, tag or 40-hex commit; a commit is what production pins")
     served_name: str = Field(description="the name clients put into the OpenAI `model` field")
     size_gb: float = Field(gt=0, description="size of the checkpoint, 10^9 bytes")
     context_tokens: int = Field(gt=0, description="longest context the model itself supports")
@@ -89,32 +89,32 @@ class Secrets(Data):
 class Download(Data):
     cpu: float = 4
     memory_mib: int = 32768
-    timeout: int = Field(7200, description="seconds for one attempt of the job")
+    timeout: int = Field(default=7200, description="seconds for one attempt of the job")
     workers: int = 8
-    retry_delays: list[float] = Field(default_factory=lambda: [30, 60, 90], description="seconds before each new try")
+    retry_delays: list[float] = Field(default_factory=lambda: [30.0, 60.0, 90.0], description="seconds before each new try")
     environment: dict[str, str] = Field(default_factory=lambda: {"HF_XET_HIGH_PERFORMANCE": "1"})
 
 
 class Kernels(Data):
     marker: str = Field(description="file written last, once every kernel is on the volume")
-    timeout: int = Field(3600, description="seconds for the whole compilation")
+    timeout: int = Field(default=3600, description="seconds for the whole compilation")
     estimated_minutes: float = Field(description="wall time on the recipe's GPUs, for the cost said beforehand")
 
 
 class Deadlines(Data):
     """All in seconds."""
 
-    startup: int = Field(900, description="container start to warmed up; Modal ends the container after it")
-    health: int = Field(900, description="engine start to the first 200 of /health")
-    warmup_request: float = Field(300, description="each of the four warm-up requests")
-    shutdown: int = Field(30, description="SIGTERM to SIGKILL of the engine")
-    monitor_interval: float = Field(10, description="how often the monitor looks at a running engine")
-    hang: float = Field(600, description="running requests without token progress for so long: the engine is dead")
-    container: int = Field(86400, description="Modal's timeout of one container (web ingress)")
+    startup: int = Field(default=900, description="container start to warmed up; Modal ends the container after it")
+    health: int = Field(default=900, description="engine start to the first 200 of /health")
+    warmup_request: float = Field(default=300, description="each of the four warm-up requests")
+    shutdown: int = Field(default=30, description="SIGTERM to SIGKILL of the engine")
+    monitor_interval: float = Field(default=10, description="how often the monitor looks at a running engine")
+    hang: float = Field(default=600, description="running requests without token progress for so long: the engine is dead")
+    container: int = Field(default=86400, description="Modal's timeout of one container (web ingress)")
 
 
 class Warmup(Data):
-    long_context_tokens: int = Field(2400, description="size of the long prompt, in tokens")
+    long_context_tokens: int = Field(default=2400, description="size of the long prompt, in tokens")
 
 
 class Question(Data):

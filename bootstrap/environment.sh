@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Makes .venv hold exactly what requirements.lock says, and this project in editable form. Prints nothing when it does.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+UV_VERSION=0.13.9
+wanted="$(cat requirements.lock pyproject.toml | cksum) uv $UV_VERSION"
+if [ -x .venv/bin/python ] && [ "$(cat .venv/.complete 2>/dev/null)" = "$wanted" ]; then exit 0; fi
+
+find_python() {
+  local candidate
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  echo "error: Python 3.11 or newer is needed and none is on PATH; install it, then run make again" >&2
+  return 1
+}
+
+began=$SECONDS
+python="$(find_python)"
+echo "environment: creating .venv with $("$python" --version) …"
+if [ ! -x .venv/bin/python ]; then "$python" -m venv .venv; fi
+if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" ||
+  ! .venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock ||
+  ! .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .; then
+  echo "error: the packages of requirements.lock could not be installed (see above); check that pip reaches its index, then run make again" >&2
+  exit 1
+fi
+printf '%s' "$wanted" >.venv/.complete
+echo "environment: ready after $((SECONDS - began)) s"

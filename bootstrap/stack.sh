@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# What the Makefile's targets do, for one stack: up, down, preview, env.
+#   bootstrap/stack.sh up local
+# `local` runs against the local cloud with its own state and passphrase under .local/; every other stack uses Modal
+# and the Pulumi backend you are logged in to.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+verb="$1" stack="$2"
+[ -f "Pulumi.$stack.yaml" ] || {
+  echo "error: there is no stack $stack: no file Pulumi.$stack.yaml; there are $(printf '%s ' Pulumi.*.yaml)" >&2
+  exit 1
+}
+
+is_local() { [ "$stack" = local ]; }
+
+use_local_state() {
+  mkdir -p .local/pulumi
+  export PULUMI_BACKEND_URL="file://$PWD/.local/pulumi"
+  # Protects nothing: whoever can read this state can read the local cloud's files beside it.
+  export PULUMI_CONFIG_PASSPHRASE=local
+}
+
+prepare() {
+  bootstrap/environment.sh >&2
+  cli="$(bootstrap/pulumi.sh)"
+  export PATH="$PWD/.venv/bin:$cli:$PATH" PULUMI_SKIP_UPDATE_CHECK=true
+}
+
+start_local_cloud() {
+  python -m local start >&2
+  eval "$(python -m local env)"
+}
+
+select_stack() {
+  if ! pulumi stack select "$stack" 2>/dev/null; then
+    pulumi stack init "$stack" >/dev/null
+    echo "stack: $stack created"
+  fi
+}
+
+case "$verb" in
+  up)
+    prepare
+    if is_local; then
+      use_local_state
+      start_local_cloud
+    elif ! pulumi whoami >/dev/null 2>&1; then
+      echo "error: $stack needs a place for its state; \`pulumi login\` (or set PULUMI_BACKEND_URL), then make up STACK=$stack" >&2
+      exit 1
+    fi
+    select_stack
+    pulumi up --stack "$stack" --yes --skip-preview --suppress-outputs
+    python -m infra.first_answer "$stack"
+    ;;
+  preview)
+    prepare
+    if is_local; then
+      use_local_state
+    elif ! pulumi whoami >/dev/null 2>&1; then
+      echo "stack: not logged in to a Pulumi backend, previewing $stack against an empty state in .local/"
+      use_local_state
+    fi
+    # A preview must not touch the stack's file, and `stack init` writes the encryption salt into it.
+    config="$(mktemp -d)/Pulumi.$stack.yaml"
+    trap 'rm -rf "$(dirname "$config")"' EXIT
+    cp "Pulumi.$stack.yaml" "$config"
+    pulumi stack select "$stack" 2>/dev/null || pulumi stack init "$stack" --config-file "$config" >/dev/null
+    pulumi preview --stack "$stack" --config-file "$config"
+    ;;
+  down)
+    prepare
+    if is_local; then
+      use_local_state
+      start_local_cloud
+    fi
+    if pulumi stack select "$stack" 2>/dev/null; then
+      pulumi destroy --stack "$stack" --yes --skip-preview
+      if is_local; then pulumi stack rm "$stack" --yes --preserve-config; fi
+    fi
+    if is_local; then
+      python -m local stop
+      rm -rf .local
+      echo "local: stopped, .local/ removed"
+    fi
+    ;;
+  env)
+    prepare
+    echo "export PATH=$PWD/.venv/bin:$cli:\$PATH PULUMI_SKIP_UPDATE_CHECK=true"
+    if is_local; then
+      use_local_state
+      echo "export PULUMI_BACKEND_URL=$PULUMI_BACKEND_URL PULUMI_CONFIG_PASSPHRASE=$PULUMI_CONFIG_PASSPHRASE"
+      start_local_cloud
+      python -m local env
+    fi
+    ;;
+  *)
+    echo "error: unknown verb $verb; up, preview, down or env" >&2
+    exit 2
+    ;;
+esac
