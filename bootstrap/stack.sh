@@ -38,6 +38,19 @@ select_stack() {
   fi
 }
 
+# Previews against an empty state that is thrown away afterwards, for a machine that is logged in to no backend.
+# `stack init` and `preview` write an encryption salt into the stack's file: they get a copy, or it is put back.
+preview_from_nothing() {
+  scratch="$(mktemp -d)"
+  trap 'if [ -f "$scratch/untouched" ]; then mv "$scratch/untouched" "Pulumi.$stack.yaml"; fi; rm -rf "$scratch"' EXIT
+  export PULUMI_BACKEND_URL="file://$scratch" PULUMI_CONFIG_PASSPHRASE=preview
+  cp -p "Pulumi.$stack.yaml" "$scratch/untouched"
+  pulumi stack init "$stack" >/dev/null
+  cp "Pulumi.$stack.yaml" "$scratch/Pulumi.$stack.yaml"
+  mv "$scratch/untouched" "Pulumi.$stack.yaml"
+  pulumi preview --stack "$stack" --config-file "$scratch/Pulumi.$stack.yaml"
+}
+
 case "$verb" in
   up)
     prepare
@@ -57,15 +70,12 @@ case "$verb" in
     if is_local; then
       use_local_state
     elif ! pulumi whoami >/dev/null 2>&1; then
-      echo "stack: not logged in to a Pulumi backend, previewing $stack against an empty state in .local/"
-      use_local_state
+      echo "stack: not logged in to a Pulumi backend, so $stack is previewed from nothing"
+      preview_from_nothing
+      exit 0
     fi
-    # A preview must not touch the stack's file, and `stack init` writes the encryption salt into it.
-    config="$(mktemp -d)/Pulumi.$stack.yaml"
-    trap 'rm -rf "$(dirname "$config")"' EXIT
-    cp "Pulumi.$stack.yaml" "$config"
-    pulumi stack select "$stack" 2>/dev/null || pulumi stack init "$stack" --config-file "$config" >/dev/null
-    pulumi preview --stack "$stack" --config-file "$config"
+    select_stack
+    pulumi preview --stack "$stack"
     ;;
   down)
     prepare
