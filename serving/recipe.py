@@ -91,7 +91,9 @@ class Download(Data):
     memory_mib: int = 32768
     timeout: int = Field(default=7200, description="seconds for one attempt of the job")
     workers: int = 8
-    retry_delays: list[float] = Field(default_factory=lambda: [30.0, 60.0, 90.0], description="seconds before each new try")
+    retry_delays: list[float] = Field(
+        default_factory=lambda: [30.0, 60.0, 90.0], description="seconds before each new try"
+    )
     environment: dict[str, str] = Field(default_factory=lambda: {"HF_XET_HIGH_PERFORMANCE": "1"})
 
 
@@ -109,7 +111,9 @@ class Deadlines(Data):
     warmup_request: float = Field(default=300, description="each of the four warm-up requests")
     shutdown: int = Field(default=30, description="SIGTERM to SIGKILL of the engine")
     monitor_interval: float = Field(default=10, description="how often the monitor looks at a running engine")
-    hang: float = Field(default=600, description="running requests without token progress for so long: the engine is dead")
+    hang: float = Field(
+        default=600, description="running requests without token progress for so long: the engine is dead"
+    )
     container: int = Field(default=86400, description="Modal's timeout of one container (web ingress)")
 
 

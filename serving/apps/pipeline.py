@@ -1,0 +1,150 @@
+"""The pipeline app: download, compile, verify, each a resumable job and safe to repeat.
+
+A stack deploys it and spawns the jobs. By hand, for the recipe named by GLM_SERVING_RECIPE:
+
+    modal run -m serving.apps.pipeline                    all three, one after the other
+    modal run -m serving.apps.pipeline::download_model    one of them
+
+A job takes one JSON object (by hand: none, or `--request '{"revision": "…"}'`) and returns one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import modal
+
+from serving.apps.by_hand import pipeline_params
+from serving.apps.images import download_image, engine_image, volume
+from serving.errors import ServingError
+from serving.params import PARAMS_VARIABLE
+from serving.progress import size_text
+from serving.recipe import kernel_key
+from serving.stack_dict import StackDict
+
+params = pipeline_params()
+recipe = params.recipe
+app = modal.App(params.app, include_source=False)
+
+_weights = volume(recipe.volumes.weights, create=True)
+_kernels = volume(recipe.volumes.kernels, create=True)
+_weights_to_read: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
+    recipe.volumes.weights.mount_path: _weights.with_mount_options(read_only=True)
+}
+_kernels_to_read: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
+    recipe.volumes.kernels.mount_path: _kernels.with_mount_options(read_only=True)
+}
+_download_image = download_image()
+_environment: dict[str, str | None] = {PARAMS_VARIABLE: params.model_dump_json(by_alias=True)}
+# One container per job, gone as soon as it is done: an idle one with eight GPUs costs $50 an hour.
+_ONE_AT_A_TIME: dict[str, Any] = {"max_containers": 1, "scaledown_window": 2}
+
+
+@app.function(
+    image=_download_image,
+    volumes={recipe.volumes.weights.mount_path: _weights},
+    secrets=[modal.Secret.from_name(recipe.secrets.hugging_face.name)],
+    env={**_environment, **recipe.download.environment},
+    cpu=recipe.download.cpu,
+    memory=recipe.download.memory_mib,
+    timeout=recipe.download.timeout,
+    **_ONE_AT_A_TIME,
+)
+def download_model(request: Any = None) -> dict[str, Any]:
+    """`{"revision", "job"}` → see serving.download.download_weights."""
+    from serving.download import download_weights
+
+    asked = _asked(request)
+    _weights.reload()
+    return download_weights(
+        recipe,
+        asked.get("revision") or recipe.model.revision,
+        token=os.environ.get(recipe.secrets.hugging_face.key),
+        commit_volume=_weights.commit,
+        report=_reporter(asked, "weights"),
+    )
+
+
+@app.function(
+    image=engine_image(recipe),
+    volumes={**_weights_to_read, recipe.volumes.kernels.mount_path: _kernels},
+    env=_environment,
+    gpu=recipe.gpu.request,
+    timeout=recipe.kernels.timeout,
+    **_ONE_AT_A_TIME,
+)
+def compile_deepgemm(request: Any = None) -> dict[str, Any]:
+    """`{"commit", "kernel_key", "job"}` → see serving.compile.compile_kernels."""
+    from serving.compile import compile_kernels
+
+    asked = _asked(request)
+    _weights.reload()
+    _kernels.reload()
+    commit = asked.get("commit") or _downloaded_commit()
+    key = asked.get("kernel_key") or kernel_key(recipe, commit)
+    return compile_kernels(recipe, commit, key, commit_volume=_kernels.commit, report=_reporter(asked, "kernels"))
+
+
+@app.function(
+    image=_download_image,
+    volumes={**_weights_to_read, **_kernels_to_read},
+    env=_environment,
+    cpu=1,
+    memory=1024,
+    timeout=900,
+    scaledown_window=2,
+)
+def verify_setup(request: Any = None) -> dict[str, Any]:
+    """`{"commit", "kernel_key", "job"}` → see serving.verify.verify."""
+    from serving.verify import verify
+
+    asked = _asked(request)
+    _weights.reload()
+    _kernels.reload()
+    commit = asked.get("commit") or _downloaded_commit()
+    key = asked.get("kernel_key") or kernel_key(recipe, commit)
+    found = verify(recipe, commit, key)
+    _reporter(asked, "verify")(
+        f"verify: {found['shards']} shards · {size_text(found['weight_bytes'])} · {found['kernel_files']} kernel files"
+    )
+    return found
+
+
+@app.local_entrypoint()
+def main() -> None:
+    weights = download_model.remote()
+    print(f"weights: {recipe.model.repo}@{weights['commit']} in {weights['seconds']:.0f} s")
+    key = kernel_key(recipe, weights["commit"])
+    kernels = compile_deepgemm.remote({"commit": weights["commit"], "kernel_key": key})
+    print(f"kernels: {key}, {kernels['files']} files in {kernels['seconds']:.0f} s")
+    found = verify_setup.remote({"commit": weights["commit"], "kernel_key": key})
+    print(f"verified: {found['shards']} shards, {found['kernel_files']} kernel files")
+
+
+def _asked(request: Any) -> dict[str, Any]:
+    """The job's request: a dict from a caller, JSON text or nothing from the command line."""
+    return json.loads(request) if isinstance(request, str) else dict(request or {})
+
+
+def _reporter(asked: dict[str, Any], default_job: str) -> Any:
+    return partial(StackDict(params.jobs_dict).progress, asked.get("job") or default_job)
+
+
+def _downloaded_commit() -> str:
+    """The commit to work on when none was given: the recipe's, else the newest complete one on the volume."""
+    from serving.manifest import MANIFEST
+
+    if recipe.model.pinned:
+        return recipe.model.revision
+    folder = Path(recipe.volumes.weights.mount_path) / recipe.model.folder
+    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not manifests:
+        raise ServingError(
+            f"weights: volume {recipe.volumes.weights.name} has no complete download of {recipe.model.repo}. "
+            "Next: modal run -m serving.apps.pipeline::download_model"
+        )
+    return manifests[-1].parent.name

@@ -1,0 +1,221 @@
+"""Fills the kernel artifact: every JIT cache of the engine, for exactly the serving flags, on the serving GPU.
+
+Compiled in place, in the folder from which serving reads: Triton and FlashInfer record absolute paths inside their
+caches, so a finished cache must not be renamed. What makes it complete is the marker, written after everything else
+is on the volume; a run that was cut off leaves no marker and the next one goes on with the kernels it finds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.child_processes import DeathWatch
+from serving.engine_process import EngineProcess
+from serving.engines import EngineModule, engine_for
+from serving.errors import ServingError
+from serving.exit_status import explain
+from serving.kernel_log import KernelLog
+from serving.log_pump import LineSink, LogPump, print_line
+from serving.log_triage import cause_of_failure, classify
+from serving.manifest import (
+    MANIFEST,
+    KernelsManifest,
+    ManifestFile,
+    damaged_since,
+    read_manifest,
+    sha256_of,
+    write_atomically,
+    write_manifest,
+    written_again,
+)
+from serving.progress import Report, size_text
+from serving.recipe import Recipe
+from serving.redaction import Redactor
+from serving.verify import check_weights
+
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_TO_FALL = 15.0
+"""How long the tool may go on after a worker of its server has failed, before it is ended."""
+
+_VOLATILE_SUFFIXES = (".lock", ".log", ".tmp", ".partial", ".ninja_log", ".ninja_deps")
+"""Files that the caches rewrite whenever they are used: no part of the artifact."""
+
+
+def compile_kernels(
+    recipe: Recipe,
+    commit: str,
+    key: str,
+    *,
+    commit_volume: Callable[[], None],
+    report: Report = print_line,
+    out: LineSink = print_line,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Compiles for the weights at `commit` into the folder `key` of the kernel volume, unless that is complete.
+
+    Returns `{"key", "files", "bytes", "seconds", "skipped"}`. Raises ServingError; finished kernels stay.
+    """
+    folder = Path(recipe.kernel_path(key))
+    marker = folder / recipe.kernels.marker
+    if done := complete(recipe, key):
+        if written_again(done, folder):
+            write_manifest(done, folder)  # the same content, checked: ends the suspicion that a newer file arouses
+            write_atomically(marker, f"{key}\n")
+            commit_volume()
+        report(f"kernels: {len(done.files)} files · {size_text(done.bytes)} · already complete")
+        return _result(done, skipped=True)
+    check_weights(recipe, commit)
+    # Never let an unfinished artifact look finished.
+    for mark in (marker, folder / MANIFEST):
+        mark.unlink(missing_ok=True)
+    module = engine_for(recipe)
+    for name in module.cache_folders().values():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    per_second = recipe.prices.gpu_second * recipe.gpu.count
+    minutes = recipe.kernels.estimated_minutes
+    hardware = f"{recipe.gpu.count} × {recipe.gpu.type}"
+    report(
+        f"kernels: compiling on {hardware}, about {minutes:g} min, about ${per_second * 60 * minutes:.2f} "
+        f"(GPUs at ${per_second * 3600:.2f}/h, prices of {recipe.prices.as_of})"
+    )
+    began = time.monotonic()
+    try:
+        _run_tool(recipe, commit, key, module, report, out, os.environ if environment is None else environment)
+        seconds = time.monotonic() - began
+        files = kernel_files(folder, module)
+        _refuse_incomplete(recipe, key, files, module)
+        manifest = KernelsManifest(
+            key=key, created=time.time(), files=files, bytes=sum(f.size for f in files), seconds=round(seconds, 3)
+        )
+        write_manifest(manifest, folder)
+        commit_volume()
+        write_atomically(marker, f"{key}\n")
+    finally:
+        commit_volume()
+    report(
+        f"kernels: {len(files)} files · {size_text(manifest.bytes)} · {seconds:.0f} s on {hardware} · "
+        f"${per_second * seconds:.2f}"
+    )
+    return _result(manifest, skipped=False)
+
+
+def complete(recipe: Recipe, key: str) -> KernelsManifest | None:
+    """The artifact's manifest where marker, manifest and files agree, else None; damaged kernels are removed."""
+    folder = Path(recipe.kernel_path(key))
+    manifest = read_manifest(KernelsManifest, folder)
+    if manifest is None or not (folder / recipe.kernels.marker).is_file():
+        return None
+    damaged = damaged_since(manifest, folder)
+    for path in damaged:
+        (folder / path).unlink(missing_ok=True)
+    return None if damaged else manifest
+
+
+def kernel_files(folder: Path, module: EngineModule) -> list[ManifestFile]:
+    """Everything in the artifact's cache folders, volatile files left out, sorted by path."""
+    files = []
+    for name in module.cache_folders().values():
+        for path in (folder / name).rglob("*"):
+            if path.is_file() and not path.name.endswith(_VOLATILE_SUFFIXES):
+                size = path.stat().st_size
+                files.append(ManifestFile(path=path.relative_to(folder).as_posix(), size=size, sha256=sha256_of(path)))
+    return sorted(files, key=lambda file: file.path)
+
+
+def _result(manifest: KernelsManifest, *, skipped: bool) -> dict[str, Any]:
+    return {
+        "key": manifest.key,
+        "files": len(manifest.files),
+        "bytes": manifest.bytes,
+        "seconds": 0.0 if skipped else manifest.seconds,
+        "skipped": skipped,
+    }
+
+
+def _refuse_incomplete(recipe: Recipe, key: str, files: list[ManifestFile], module: EngineModule) -> None:
+    kernels = [file for file in files if file.path.startswith("deep_gemm/")]
+    if not kernels:
+        variables = ", ".join(module.cache_folders())
+        raise ServingError(
+            f"kernels: the compilation ended well but left nothing in {key}/deep_gemm of volume "
+            f"{recipe.volumes.kernels.name}: this engine version does not honour {variables}. "
+            f"Next: check engine.version and engine.image in the recipe {recipe.name}"
+        )
+    empty = [file.path for file in kernels if file.size == 0]
+    if empty:
+        raise ServingError(
+            f"kernels: {empty[0]} (of {len(empty)}) is empty: the compilation was cut off. Next: pulumi up"
+        )
+
+
+def _run_tool(
+    recipe: Recipe,
+    commit: str,
+    key: str,
+    module: EngineModule,
+    report: Report,
+    out: LineSink,
+    environment: Mapping[str, str],
+) -> None:
+    """Runs the engine's compile tool to its end. Raises ServingError unless it succeeded."""
+    log = KernelLog()
+    failed_at: list[float] = []
+
+    def watch(line: str) -> None:
+        log.read(line)
+        finding = classify(line, compiling=True)
+        if finding and finding.severity == "fatal" and not log.succeeded:
+            failed_at.append(time.monotonic())
+
+    secret_names = {recipe.secrets.api_key.key, recipe.secrets.hugging_face.key}
+    redact = Redactor(environment.get(name) for name in secret_names)
+    argv = module.compile_command(recipe, recipe.model_path(commit))
+    out(f"[compile] {' '.join(argv)}")
+    variables = module.engine_environment(recipe, recipe.kernel_path(key), compiling=True)
+    inherited = {name: value for name, value in environment.items() if name not in secret_names}
+    try:
+        process = EngineProcess(argv, {**inherited, **variables}, LogPump(redact, out, watch))
+    except OSError as error:
+        raise ServingError(
+            f"kernels: cannot start {argv[0]}: {error.strerror}. Next: check engine.image in the recipe {recipe.name}"
+        ) from None
+
+    def failure(what: str) -> ServingError:
+        cause = cause_of_failure(process.last_lines)
+        return ServingError(
+            redact(
+                f"kernels: {what}{f': {cause}' if cause else ''}. Next: mend the cause, then pulumi up "
+                "(kernels compiled so far are kept)"
+            )
+        )
+
+    # A little before Modal would end the container without a word.
+    deadline = time.monotonic() + recipe.kernels.timeout * 0.97
+    children = DeathWatch(process.pid)
+    began = time.monotonic()
+    next_line = began + _SECONDS_BETWEEN_LINES
+    try:
+        while not process.exited.wait(1.0):
+            now = time.monotonic()
+            # The tool asks its server for an answer until its own time-out, an hour, even when that server is dead.
+            if not log.succeeded and children.dead_child() is not None:
+                raise failure("the compile tool's server died")
+            if failed_at and now - failed_at[0] > _SECONDS_TO_FALL and not log.succeeded:
+                raise failure("the compile tool's server failed")
+            if now > deadline:
+                raise failure(f"not finished within {recipe.kernels.timeout} s (kernels.timeout of the recipe)")
+            if now >= next_line:
+                next_line = now + _SECONDS_BETWEEN_LINES
+                where = f"shape {len(log.shapes)} at {log.percent}%" if log.shapes else "loading the model"
+                report(f"kernels: {where} · {now - began:.0f} s")
+        code = process.returncode
+        if code != 0:
+            raise failure(f"the compile tool ended with code {code} ({explain(code or 0, process.last_lines)})")
+        if log.unfinished:
+            raise failure(f"{log.unfinished[0]} (of {len(log.unfinished)} shapes) was not compiled to the end")
+    finally:
+        process.kill()
