@@ -193,6 +193,8 @@ class LlmStack(pulumi.ComponentResource):
                 questions=[question.to_json() for question in recipe.smoke_test],
                 opts=self._child(),
             )
+        if pulumi.runtime.is_dry_run():
+            pulumi.log.info(_plan(recipe, scaling, ingress), resource=self)
         self.register_outputs({"url": self.url, "version": self.version})
 
     def _child(
@@ -204,6 +206,15 @@ class LlmStack(pulumi.ComponentResource):
 
 def _json(params: PipelineParams | ServerParams) -> str:
     return json.dumps(params.to_json(), sort_keys=True)
+
+
+def _plan(recipe: Recipe, scaling: Scaling, ingress: str) -> str:
+    """What this stack is, in one line, for the reader of a preview."""
+    return (
+        f"{recipe.model.repo} on {recipe.gpu.count}×{recipe.gpu.type} with {recipe.engine.name} "
+        f"{recipe.engine.version}, {ingress} ingress: {scaling.min_containers} to {scaling.max_containers} replicas "
+        f"at {_gpu_dollars(recipe, 3600)}/h each, down after {scaling.scaledown_window} s idle"
+    )
 
 
 def _autoscaler(scaling: Scaling, ingress: str) -> dict[str, int]:

@@ -1,0 +1,54 @@
+"""The kernel key changes with everything that a kernel depends on, and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.recipe import Recipe, kernel_key, load_recipe
+
+RECIPE = load_recipe(Path(__file__).parents[2] / "recipes" / "glm-5.1-fp8-b200.yaml")
+COMMIT = "c" * 40
+
+
+def edited(section: str, **changes: object) -> Recipe:
+    document = RECIPE.to_json()
+    return Recipe.model_validate({**document, section: {**document[section], **changes}})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        edited("engine", version="0.5.16"),
+        edited("engine", image="lmsysorg/sglang:v0.5.10.post1-cu130"),
+        edited("gpu", type="H200", architecture="sm90"),
+        RECIPE.with_engine_args({"kv-cache-dtype": "fp8_e4m3"}),
+        RECIPE.with_engine_args({"max-running-requests": 64}),
+        RECIPE.with_engine_args({"a-flag-nobody-knows": "x"}),
+    ],
+)
+def test_another_artifact(other: Recipe) -> None:
+    assert kernel_key(other, COMMIT) != kernel_key(RECIPE, COMMIT)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        RECIPE.with_engine_args({"watchdog-timeout": 60}),
+        RECIPE.with_engine_args({"max-total-tokens": 131072}),
+        edited("deadlines", startup=1200),
+        edited("model", servedName="glm"),
+    ],
+)
+def test_the_same_artifact(same: Recipe) -> None:
+    assert kernel_key(same, COMMIT) == kernel_key(RECIPE, COMMIT)
+
+
+@given(st.text("0123456789abcdef", min_size=40, max_size=40))
+def test_no_two_commits_share_kernels(commit: str) -> None:
+    key = kernel_key(RECIPE, commit)
+    assert key.startswith("sm100-")
+    assert (key == kernel_key(RECIPE, COMMIT)) == (commit == COMMIT)
