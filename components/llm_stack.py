@@ -14,7 +14,7 @@ from components.pipeline_app import PipelineApp
 from components.secret import ModalSecret
 from components.serving_app import ServingApp
 from components.smoke_test import SmokeTest
-from components.source_digest import PIPELINE_ONLY, SERVER_ONLY, source_digest
+from components.source_digest import source_digest
 from components.verification import Verification
 from components.volume import ModalVolume
 from components.weights import ModelWeights
@@ -99,7 +99,7 @@ class LlmStack(pulumi.ComponentResource):
             environment=environment,
             name=pipeline_params.app,
             params=_json(pipeline_params),
-            source=source_digest(SERVER_ONLY),
+            source=source_digest("serving.apps.pipeline"),
             opts=self._child(depends_on=[weights_volume, kernels_volume, hf_secret]),
         )
         weights = ModelWeights(
@@ -166,7 +166,7 @@ class LlmStack(pulumi.ComponentResource):
                     )
                 )
             ),
-            source=source_digest(PIPELINE_ONLY),
+            source=source_digest("serving.apps.server"),
             secret_generation=api_secret.generation,
             autoscaler=autoscaler,
             artifacts={"weights": weights.manifestSha256, "kernels": kernels.manifestSha256},

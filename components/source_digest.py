@@ -1,24 +1,62 @@
-"""Digests of the code that each Modal app ships: another digest is another version of the app."""
+"""Digests of the code that each Modal app runs: another digest is another version of the app.
+
+Only what an app's module imports counts, directly or not: a change to how weights are fetched must not bring up eight
+GPUs for a new serving version, nor the reverse.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from pathlib import Path
 
 import serving
 
-# A change to how weights are fetched must not bring up eight GPUs for a new serving version, nor the reverse.
-PIPELINE_ONLY = frozenset({"apps/pipeline.py", "download.py", "compile.py", "verify.py", "manifest.py"})
-SERVER_ONLY = frozenset({"apps/server.py", "supervisor.py", "warmup.py", "health.py", "monitor.py", "log_triage.py"})
+PACKAGE = "serving"
 
 
-def source_digest(leave_out: frozenset[str]) -> str:
-    """SHA-256 over path and content of serving/'s Python files but those left out (paths relative to serving/)."""
-    assert serving.__file__ is not None
-    root = Path(serving.__file__).parent
+def source_digest(module: str) -> str:
+    """SHA-256 over the names and contents of the `serving` modules that `module` needs, itself included."""
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if name not in leave_out:
-            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    for name, path in sorted(source_files(module).items()):
+        digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def source_files(module: str) -> dict[str, Path]:
+    """The `serving` modules that `module` imports at its top or inside functions, by their dotted names."""
+    found: dict[str, Path] = {}
+    open_names = [module]
+    while open_names:
+        name = open_names.pop()
+        path = _file_of(name)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        if path.name == "__init__.py" and name != PACKAGE:
+            # A package may pick one of its modules by a name that only a recipe knows.
+            open_names += [f"{name}.{sibling.stem}" for sibling in path.parent.glob("*.py") if sibling != path]
+        open_names += _imports(path)
+    return found
+
+
+def _file_of(name: str) -> Path | None:
+    parts = name.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    assert serving.__file__ is not None
+    base = Path(serving.__file__).parent.joinpath(*parts[1:])
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
