@@ -231,7 +231,7 @@ def test_a_killed_job_goes_on_where_it_was(micro: Recipe, hub: RunningHub) -> No
         ({"repo": "glm-serving/no-such"}, None, r"no repository glm-serving/no-such.*model\.repo"),
         ({"revision": "nope"}, None, r"no revision 'nope'.*model\.revision"),
         ({"revision": "0" * 40}, None, r"no revision '0{40}'"),
-        ({"repo": "glm-serving/tiny-glm-gated"}, None, r"gated.*accept the licence at http.*/glm-serving/tiny-glm-gated"),
+        ({"repo": "glm-serving/tiny-glm-gated"}, None, r"gated.*accept the licence at http.*/tiny-glm-gated"),
     ],
 )  # fmt: skip
 def test_what_a_user_can_mend_is_said_at_once(

@@ -1,0 +1,133 @@
+"""SGLang's command lines and environment, flag by flag, against the reference deployment's table."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from recipes.flags.catalogue import load
+from serving.engines import engine_for, sglang
+from serving.recipe import Recipe, load_recipe
+from tests.serving.conftest import REPO_ROOT
+
+
+@pytest.fixture
+def glm() -> Recipe:
+    return load_recipe(REPO_ROOT / "recipes" / "glm-5.1-fp8-b200.yaml")
+
+
+def flags_of(argv: list[str]) -> dict[str, str | None]:
+    """`--x 1 --y` → {"--x": "1", "--y": None}; refuses a flag given twice."""
+    flags: dict[str, str | None] = {}
+    for word in argv[3:]:
+        if word.startswith("--"):
+            assert word not in flags, f"{word} twice"
+            flags[word] = None
+        else:
+            name = list(flags)[-1]
+            assert flags[name] is None
+            flags[name] = word
+    return flags
+
+
+REFERENCE = {
+    "--model-path": "/model-cache/GLM-5.1-FP8/0123",
+    "--served-model-name": "glm-5.1",
+    "--tp": "8",
+    "--host": "0.0.0.0",
+    "--port": "8000",
+    "--trust-remote-code": None,
+    "--ep": "1",
+    "--attention-backend": "nsa",
+    "--nsa-decode-backend": "trtllm",
+    "--nsa-prefill-backend": "trtllm",
+    "--moe-runner-backend": "flashinfer_trtllm",
+    "--enable-flashinfer-allreduce-fusion": None,
+    "--speculative-algorithm": "EAGLE",
+    "--speculative-num-steps": "3",
+    "--speculative-eagle-topk": "1",
+    "--speculative-num-draft-tokens": "4",
+    "--reasoning-parser": "glm45",
+    "--tool-call-parser": "glm47",
+    "--mem-fraction-static": "0.88",
+    "--max-running-requests": "48",
+    "--max-prefill-tokens": "32768",
+    "--max-total-tokens": "65536",
+    "--watchdog-timeout": "1200",
+    "--enable-metrics": None,
+}
+# Where the reference deployment is deliberately not followed: BF16 KV is said, not left to a default that is FP8.
+DIFFERENCES = {"--kv-cache-dtype": "bfloat16"}
+
+
+def test_the_production_command_is_the_references_with_the_known_differences(glm: Recipe) -> None:
+    argv = sglang.launch_command(glm, "/model-cache/GLM-5.1-FP8/0123", None)
+    assert argv[:3] == ["python3", "-m", "sglang.launch_server"]
+    assert flags_of(argv) == REFERENCE | DIFFERENCES
+
+
+def test_a_key_comes_by_file_and_never_in_the_arguments(glm: Recipe) -> None:
+    argv = sglang.launch_command(glm, "/m", "/dev/shm/engine-x/config.yaml")
+    assert argv[-2:] == ["--config", "/dev/shm/engine-x/config.yaml"]
+    assert "--api-key" not in argv
+    assert "--config" not in sglang.launch_command(glm, "/m", None)
+
+
+@pytest.mark.parametrize("key", ["plain", 'with "quotes" and \\', "colon: hash # yes", "ümläut", "- dash", "0123"])
+def test_the_config_file_is_yaml_that_gives_the_key_back(key: str) -> None:
+    assert yaml.safe_load(sglang.config_file(key)) == {"api-key": key}
+
+
+def test_compiling_gets_every_serving_flag_that_matters_and_no_key(glm: Recipe) -> None:
+    argv = sglang.compile_command(glm, "/model-cache/GLM-5.1-FP8/0123")
+    assert argv[:3] == ["python3", "-m", "sglang.compile_deep_gemm"]
+    of_the_server_alone = {"--host", "--port", "--served-model-name"}
+    expected = {k: v for k, v in (REFERENCE | DIFFERENCES).items() if k not in of_the_server_alone}
+    assert flags_of(argv) == expected | {"--timeout": "3600"}
+    assert "--config" not in argv
+
+
+def test_false_leaves_a_switch_out(glm: Recipe) -> None:
+    changed = glm.with_engine_args({"disable-radix-cache": False, "enable-metrics": None, "page-size": 64})
+    flags = flags_of(sglang.launch_command(changed, "/m", None))
+    assert "--disable-radix-cache" not in flags
+    assert "--enable-metrics" not in flags
+    assert flags["--page-size"] == "64"
+
+
+def test_the_environment_points_every_jit_cache_into_the_artifact(glm: Recipe) -> None:
+    path = "/dg-cache/sm100-0123"
+    environment = sglang.engine_environment(glm, path)
+    assert environment["SGLANG_DG_CACHE_DIR"] == f"{path}/deep_gemm"
+    assert environment["TVM_FFI_CACHE_DIR"] == f"{path}/tvm-ffi"
+    assert environment["FLASHINFER_WORKSPACE_BASE"] == f"{path}/flashinfer"
+    assert environment["TRITON_CACHE_DIR"] == f"{path}/triton"
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert environment["SGLANG_ENABLE_SPEC_V2"] == "1"
+    assert environment["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] == "0"
+    compiling = sglang.engine_environment(glm, path, compiling=True)
+    assert "SGLANG_JIT_DEEPGEMM_PRECOMPILE" not in compiling
+    same = {name: value for name, value in environment.items() if name != "SGLANG_JIT_DEEPGEMM_PRECOMPILE"}
+    assert compiling == same
+
+
+def test_the_recipe_may_ask_for_the_pass_over_all_shapes(glm: Recipe) -> None:
+    document = glm.to_json()
+    document["engine"]["environment"]["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] = "1"
+    environment = sglang.engine_environment(Recipe.model_validate(document), "/k")
+    assert environment["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] == "1"
+
+
+def test_engines_are_found_by_name(glm: Recipe) -> None:
+    assert engine_for(glm).launch_command(glm, "/m", None) == sglang.launch_command(glm, "/m", None)
+
+
+@pytest.mark.parametrize("name", ["glm-5.1-fp8-b200", "tiny-glm-local"])
+def test_every_flag_is_in_the_pinned_versions_catalogue(name: str) -> None:
+    recipe = load_recipe(REPO_ROOT / "recipes" / f"{name}.yaml")
+    catalogue = load(recipe.engine.name, recipe.engine.version)
+    serving = flags_of(sglang.launch_command(recipe, "/m", "/c.yaml"))
+    compiling = flags_of(sglang.compile_command(recipe, "/m"))
+    compiling.pop("--timeout")  # the compile tool's own
+    for flags in (serving, compiling):
+        assert [name for name in flags if catalogue.find(name) is None] == []
