@@ -1,0 +1,186 @@
+"""A stack of this project in a folder of its own, driven by the real Pulumi CLI through the Automation API."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+from pulumi import automation as auto
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def write_recipe(folder: Path, name: str, **engine_environment: str) -> Path:
+    """The local recipe under names of its own, with short deadlines; the environment steers the stand-in engine."""
+    document = yaml.safe_load((REPOSITORY / "recipes" / "tiny-glm-local.yaml").read_text())
+    document["app"] = name
+    document["volumes"]["weights"]["name"] = f"{name}-weights"
+    document["volumes"]["kernels"]["name"] = f"{name}-kernels"
+    document["secrets"]["huggingFace"]["name"] = f"{name}-hf"
+    document["secrets"]["apiKey"]["name"] = f"{name}-key"
+    document["engine"]["environment"].update(engine_environment)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@dataclass
+class Outcome:
+    """One `pulumi up`, `refresh` or `destroy`."""
+
+    failed: bool
+    text: str
+    changes: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
+    """Operation by resource name, for everything that was not left alone."""
+
+
+class Hub:
+    """The local Hub's control API: its request log and its faults."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def shard_bytes(self) -> dict[str, int]:
+        """Body bytes sent so far of each safetensors file, by file name."""
+        files = requests.get(f"{self._endpoint}/_local/requests", timeout=10).json()["files"]
+        sent: Counter[str] = Counter()
+        for name, traffic in files.items():
+            if name.endswith(".safetensors"):
+                sent[name.rsplit("/", 1)[1]] += traffic["bytes"]
+        return dict(sent)
+
+    def fail(self, **fault: Any) -> None:
+        requests.post(f"{self._endpoint}/_local/faults", json=fault, timeout=10).raise_for_status()
+
+    def heal(self) -> None:
+        requests.delete(f"{self._endpoint}/_local/faults", timeout=10).raise_for_status()
+
+    def throttle(self, bytes_per_second: int | None) -> None:
+        body = {"bytes_per_second": bytes_per_second}
+        requests.post(f"{self._endpoint}/_local/throttle", json=body, timeout=10).raise_for_status()
+
+
+class Project:
+    """One stack, its recipe and its state; `up` and friends return what happened."""
+
+    def __init__(self, folder: Path, cloud: Any, name: str, **environ: str) -> None:
+        self.folder, self.cloud, self.name = folder, cloud, name
+        self.hub = Hub(cloud.env["HF_ENDPOINT"])
+        folder.mkdir(parents=True)
+        (folder / "infra").symlink_to(REPOSITORY / "infra")
+        (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+        (folder / "Pulumi.yaml").write_text((REPOSITORY / "Pulumi.yaml").read_text())
+        (folder / "state").mkdir()
+        self.environ = {
+            **cloud.env,
+            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "test",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            **environ,
+        }
+        self.stack = auto.create_or_select_stack(
+            "test", work_dir=str(folder), opts=auto.LocalWorkspaceOptions(env_vars=self.environ)
+        )
+        self.use_recipe()
+        self.configure("scaling.maxContainers", "2")
+        self.configure("scaling.scaledownWindow", "60")
+
+    def use_recipe(self, **engine_environment: str) -> None:
+        self.configure("recipe", str(write_recipe(self.folder, self.name, **engine_environment)))
+
+    def edit_recipe(self, section: str, **changes: Any) -> None:
+        path = self.folder / f"{self.name}.yaml"
+        document = yaml.safe_load(path.read_text())
+        document[section].update(changes)
+        path.write_text(yaml.safe_dump(document))
+
+    def configure(self, key: str, value: str) -> None:
+        self.stack.set_config(key, auto.ConfigValue(value), path="." in key)
+
+    def up(self, **options: Any) -> Outcome:
+        return self._run(self.stack.up, **options)
+
+    def refresh(self) -> Outcome:
+        return self._run(self.stack.refresh)
+
+    def destroy(self) -> Outcome:
+        return self._run(self.stack.destroy)
+
+    def _run(self, operation: Any, **options: Any) -> Outcome:
+        steps: dict[str, str] = {}
+
+        def note(event: auto.EngineEvent) -> None:
+            done = event.resource_pre_event
+            if done and done.metadata.op != auto.OpType.SAME:
+                steps[done.metadata.urn.rsplit("::", 1)[1]] = str(done.metadata.op.value)
+
+        try:
+            result = operation(on_event=note, color="never", **options)
+        except auto.CommandError as error:
+            return Outcome(True, str(error), steps=steps)
+        changes = {str(op): count for op, count in (result.summary.resource_changes or {}).items()}
+        return Outcome(False, result.stdout + result.stderr, changes, steps)
+
+    def outputs(self) -> dict[str, Any]:
+        return {name: output.value for name, output in self.stack.outputs().items()}
+
+    def modal(self, *arguments: str) -> str:
+        """Runs the modal command line; returns what it printed."""
+        finished = self.cloud.run([str(REPOSITORY / ".venv/bin/modal"), *arguments])
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    def python(self, program: str) -> str:
+        """Runs a program that uses the modal SDK against the cloud; returns what it printed."""
+        finished = self.cloud.run([str(REPOSITORY / ".venv/bin/python"), "-c", program])
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout.strip()
+
+    def containers(self) -> set[str]:
+        """Task ids of this stack's serving replicas."""
+        listed = json.loads(self.modal("container", "list", "--json"))
+        return {row["container_id"] for row in listed if row["app_name"] == self.name}
+
+    def ask(self, prompt: str = "What is 2+2?", key: str | None = None, url: str | None = None) -> requests.Response:
+        outputs = self.outputs() if key is None or url is None else {}
+        return requests.post(
+            f"{url or outputs['url']}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {key or outputs['apiKey']}"},
+            json={"model": "tiny-glm", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64},
+            timeout=120,
+        )
+
+    @contextmanager
+    def under_load(self) -> Iterator[list[str]]:
+        """Three clients that ask without a pause; yields what each answer was: a status, or an exception's name."""
+        outputs = self.outputs()
+        answers: list[str] = []
+        stop = threading.Event()
+
+        def client() -> None:
+            while not stop.is_set():
+                try:
+                    answers.append(str(self.ask(key=outputs["apiKey"], url=outputs["url"]).status_code))
+                except requests.RequestException as error:
+                    answers.append(type(error).__name__)
+                time.sleep(0.05)
+
+        clients = [threading.Thread(target=client) for _ in range(3)]
+        for thread in clients:
+            thread.start()
+        try:
+            yield answers
+        finally:
+            stop.set()
+            for thread in clients:
+                thread.join()

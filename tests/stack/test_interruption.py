@@ -1,0 +1,52 @@
+"""`kill -9` of the CLI in the middle of the download: nothing is lost, nothing is fetched twice, one job runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.stack.project import Project
+
+pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+
+
+def test_kill_in_the_middle_of_the_download(new_project: Callable[..., Project]) -> None:
+    project = new_project("killed")
+    before = project.hub.shard_bytes()
+    project.hub.throttle(6_000_000)  # 64 MB take about ten seconds
+    try:
+        command = ["pulumi", "up", "--stack", "test", "--yes", "--skip-preview", "--color", "never"]
+        cli = subprocess.Popen(
+            command,
+            cwd=project.folder,
+            env={**os.environ, **project.environ},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        began = sum(before.values())
+        deadline = time.monotonic() + 60
+        while sum(project.hub.shard_bytes().values()) < began + 10_000_000:
+            assert time.monotonic() < deadline
+            assert cli.poll() is None
+            time.sleep(0.1)
+        cli.send_signal(signal.SIGKILL)
+        cli.wait()
+        project.stack.cancel()
+        outcome = project.up()
+    finally:
+        project.hub.throttle(None)
+    assert not outcome.failed, outcome.text
+    assert project.ask().status_code == 200
+    sizes = {
+        name: sent - before.get(name, 0) for name, sent in project.hub.shard_bytes().items() if name.startswith("model")
+    }
+    listed = project.modal("volume", "ls", "--json", "killed-weights", f"tiny-glm/{project.outputs()['commit']}")
+    total = sum(sizes.values())
+    assert total < 1.02 * 64_500_000, (sizes, listed)
+    assert project.modal("app", "logs", "killed-pipeline", "--all").count("weights: fetching") <= 1
+    assert project.up().steps == {}

@@ -1,0 +1,156 @@
+"""One stack from nothing to its end: each test goes on where the one before it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.stack.project import Project
+
+pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+
+
+@pytest.fixture(scope="module")
+def project(new_project: Callable[..., Project]) -> Project:
+    return new_project("cycle")
+
+
+def test_up_ends_in_a_served_answer(project: Project) -> None:
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert outcome.changes == {"create": 13}
+    answer = project.ask()
+    assert answer.status_code == 200
+    assert "4" in answer.json()["choices"][0]["message"]["content"]
+
+
+def test_a_wrong_key_gets_401(project: Project) -> None:
+    assert project.ask(key="wrong").status_code == 401
+
+
+def test_modals_own_command_line_shows_what_the_stack_made(project: Project) -> None:
+    assert {row["description"] for row in json.loads(project.modal("app", "list", "--json"))} >= {
+        "cycle",
+        "cycle-pipeline",
+    }
+    assert {row["name"] for row in json.loads(project.modal("volume", "list", "--json"))} >= {
+        "cycle-weights",
+        "cycle-kernels",
+    }
+    assert {row["name"] for row in json.loads(project.modal("secret", "list", "--json"))} >= {"cycle-hf", "cycle-key"}
+    folder = project.modal("volume", "ls", "cycle-weights", f"tiny-glm/{project.outputs()['commit']}")
+    assert "model.safetensors.index.json" in folder
+
+
+def test_a_second_up_changes_nothing(project: Project) -> None:
+    outcome = project.up()
+    assert outcome.steps == {}
+    assert outcome.changes == {"same": 13}
+
+
+def test_scaling_changes_in_place(project: Project) -> None:
+    before = project.containers()
+    assert before
+    project.configure("scaling.maxContainers", "5")
+    with project.under_load() as answers:
+        outcome = project.up()
+    assert outcome.steps == {"app": "update"}, outcome.text
+    assert "autoscaler updated in place" in outcome.text
+    assert before <= project.containers()
+    assert set(answers) == {"200"}
+    live = "import modal; print(modal.Cls.from_name('cycle', 'Server')().serve.autoscaler.settings().max_containers)"
+    assert project.python(live) == "5"
+
+
+def test_a_flag_makes_a_new_version_and_no_request_is_lost(project: Project) -> None:
+    version, before = project.outputs()["version"], project.containers()
+    project.configure("engineArgs.watchdog-timeout", "600")
+    with project.under_load() as answers:
+        outcome = project.up()
+    assert set(outcome.steps) == {"app", "smoke-test"}, outcome.text
+    assert project.outputs()["version"] == version + 1
+    assert not before & project.containers()
+    assert set(answers) == {"200"}, Counter(answers)
+
+
+def test_a_version_that_cannot_get_ready_takes_no_traffic(project: Project) -> None:
+    project.use_recipe(STANDIN_FAULT="die-at-load")
+    with project.under_load() as answers:
+        outcome = project.up()
+    assert outcome.failed
+    assert "a replica did not start" in outcome.text
+    assert "took no traffic and was rolled back" in outcome.text
+    assert "Traceback" not in outcome.text
+    assert set(answers) == {"200"}, Counter(answers)
+
+
+def test_a_version_that_answers_wrongly_is_rolled_back(project: Project) -> None:
+    project.use_recipe(STANDIN_FAULT="bad-answer")
+    outcome = project.up()
+    assert outcome.failed
+    assert "it answered" in outcome.text
+    assert "requests of others and was rolled back: version" in outcome.text
+    assert "Traceback" not in outcome.text
+    assert "4" in project.ask().json()["choices"][0]["message"]["content"]
+
+
+def test_after_mending_the_next_up_converges(project: Project) -> None:
+    project.use_recipe()
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert project.up().steps == {}
+    assert project.ask().status_code == 200
+
+
+def test_a_deleted_kernel_marker_rebuilds_only_the_kernels(project: Project) -> None:
+    key = project.outputs()["kernelKey"]
+    fetched = project.hub.shard_bytes()
+    project.modal("volume", "rm", "cycle-kernels", f"{key}/.compiled-tiny-glm")
+    refreshed = project.refresh()
+    assert ".compiled-tiny-glm is missing" in refreshed.text
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert set(outcome.steps) == {"kernels", "verification", "app"}, outcome.text
+    assert project.hub.shard_bytes() == fetched
+    assert project.up().steps == {}
+
+
+def test_a_flipped_byte_on_the_volume_is_found_and_only_that_shard_fetched(project: Project) -> None:
+    shard = f"tiny-glm/{project.outputs()['commit']}/model-00002-of-00005.safetensors"
+    local = project.folder / "shard"
+    project.modal("volume", "get", "cycle-weights", shard, str(local))
+    content = bytearray(local.read_bytes())
+    content[len(content) // 2] ^= 1
+    local.write_bytes(content)
+    before = project.hub.shard_bytes()
+    project.modal("volume", "put", "--force", "cycle-weights", str(local), shard)
+    assert "model-00002-of-00005.safetensors was written again" in project.refresh().text
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert "kernels" not in outcome.steps
+    after = project.hub.shard_bytes()
+    assert {name for name in after if after[name] > before.get(name, 0)} == {"model-00002-of-00005.safetensors"}
+    assert project.up().steps == {}
+
+
+def test_no_secret_is_found_anywhere(project: Project) -> None:
+    key, token = project.outputs()["apiKey"].encode(), project.cloud.env["HF_TOKEN"].encode()
+    places = [*project.folder.joinpath("state").rglob("*"), *project.cloud.dir.rglob("*.log")]
+    leaks = [path for path in places if path.is_file() and (key in path.read_bytes() or token in path.read_bytes())]
+    assert leaks == []
+    logs = project.modal("app", "logs", "cycle", "--all")
+    assert key.decode() not in logs
+    assert token.decode() not in logs
+    assert "server_args=" in logs  # the line that would have shown the key
+
+
+def test_destroy_leaves_only_what_is_retained_and_says_so(project: Project) -> None:
+    outcome = project.destroy()
+    assert not outcome.failed, outcome.text
+    assert project.containers() == set()
+    assert "cycle-weights" in project.modal("volume", "list")
+    assert "cycle-kernels" not in project.modal("volume", "list")
+    assert "retain" in outcome.text
