@@ -28,9 +28,14 @@ def translate(error: Exception, recipe: Recipe, revision: str, *, has_token: boo
     """`Temporary`, a ServingError that says what to do, or `error` itself where it is neither (a bug)."""
     from huggingface_hub import errors
 
+    otherwise: Exception = error
     for cause in _chain(error):
         if isinstance(cause, ServingError | Temporary):
             return cause
+        if isinstance(cause, errors.LocalEntryNotFoundError):
+            # "The Hub can't be reached and nothing is cached": its own cause, if there is one, says more.
+            otherwise = Temporary(_first_line(cause))
+            continue
         if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
             return _disk_full(recipe)
         if isinstance(cause, errors.GatedRepoError):
@@ -44,7 +49,7 @@ def translate(error: Exception, recipe: Recipe, revision: str, *, has_token: boo
             return _by_status(cause, recipe, has_token)
         if _is_lost_connection(cause):
             return Temporary(f"{cause.__class__.__name__}: {_first_line(cause) or 'connection lost'}")
-    return error
+    return otherwise
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -64,8 +69,6 @@ def _is_lost_connection(error: BaseException) -> bool:
         return False
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return True  # "could not reach the Hub and nothing is cached"; a cause that says more was looked at before
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
         return True  # fewer bytes than announced
     # The Hub client's HTTP library, whichever it is in this release (httpx, httpx2), and the Xet client's own errors.

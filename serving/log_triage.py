@@ -82,7 +82,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "scheduler-exception",
-        r"Scheduler hit an exception|TpModelWorkerClient hit an exception|DetokenizerManager hit an exception",
+        r"\b\w+ hit an exception: ",
         "fatal",
         "a worker process of the engine raised",
         "read the traceback that follows; its last line names the cause",
