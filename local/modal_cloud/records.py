@@ -89,6 +89,8 @@ class Image:
     builder_version: str
     created_at: float
     definition: api_pb2.Image
+    key: str = ""
+    """Hash of definition and builder version: the same layer is built once."""
     tag: str | None = None
     """The FROM tag; only on the lowest layer of a chain."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -181,7 +183,12 @@ class App:
 
     @property
     def running(self) -> bool:
-        return self.state in (api_pb2.APP_STATE_EPHEMERAL, api_pb2.APP_STATE_DETACHED, api_pb2.APP_STATE_DEPLOYED)
+        return self.state in (
+            api_pb2.APP_STATE_EPHEMERAL,
+            api_pb2.APP_STATE_DETACHED,
+            api_pb2.APP_STATE_DETACHED_DISCONNECTED,
+            api_pb2.APP_STATE_DEPLOYED,
+        )
 
 
 @dataclass
@@ -258,7 +265,8 @@ class Input:
     """Where it runs, or ran last."""
     started_at: float | None = None
     ended_at: float | None = None
-    cancelling: bool = False
+    deaths: int = 0
+    """Containers that ended while running it."""
     result: api_pb2.GenericResult | None = None
     result_format: int = 0
     """api_pb2.DataFormat of `result.data`."""

@@ -106,8 +106,8 @@ class Container(Protocol):
 
 class VolumeViews(Protocol):
     """Each container sees its own view: the committed version as of its start (or its last reload) below, its own
-    writes above. Committed content is the plain folder `cloud.folders.volume(volume_id)`, one file replaced at a time by
-    rename; SDK uploads and removals write there as well."""
+    writes above. Committed content is the plain folder `cloud.folders.volume(volume_id)`, one file replaced at a time
+    by rename; SDK uploads and removals write there as well."""
 
     async def commit(self, task_id: str, volume_id: str) -> None:
         """Puts the container's writes and removals into the committed folder. Last write wins, file by file."""
@@ -136,7 +136,8 @@ class Scheduler(Protocol):
     stopping containers."""
 
     async def start(self) -> None:
-        """Ends leftovers, then (re)creates the pools of the live versions of all running apps (`cloud.apps.running()`)."""
+        """Ends leftovers, then (re)creates the pools of the live versions of all running apps
+        (`cloud.apps.running()`)."""
 
     async def close(self) -> None:
         """Stops all containers within seconds and finishes their tasks; queued inputs stay queued."""
@@ -144,8 +145,8 @@ class Scheduler(Protocol):
     # -- from apps and functions
     def app_published(self, app_id: str) -> None:
         """A version went live (publish, rollback, rollover, ephemeral run): each of its functions has a new
-        `live_definition_id` or none (no longer part of the app). Rolling: containers of older versions keep serving until
-        one of the new version is ready, then drain. `app.live_version` tells old from new tasks."""
+        `live_definition_id` or none (no longer part of the app). Rolling: containers of older versions keep serving
+        until one of the new version is ready, then drain. `app.live_version` tells old from new tasks."""
 
     def app_stopped(self, app_id: str) -> None:
         """All containers of the app end; queued inputs have been failed already."""

@@ -1,0 +1,1 @@
+"""Apps: versions, deployment, history, rollback, and their end."""

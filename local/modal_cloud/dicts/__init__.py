@@ -1,0 +1,1 @@
+"""modal.Dict: opaque keys and values, atomic per call, kept on disk."""

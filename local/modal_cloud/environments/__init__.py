@@ -1,0 +1,1 @@
+"""Environments: `main` exists from the start."""

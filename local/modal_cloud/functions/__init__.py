@@ -1,0 +1,1 @@
+"""Functions, classes and servers: definitions per version, handles, autoscaler settings."""

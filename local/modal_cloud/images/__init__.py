@@ -1,0 +1,1 @@
+"""Images: layers are recorded, not built; what a registry tag brings along is in `registry`."""

@@ -1,0 +1,1 @@
+"""What containers print: kept per task, searchable, followed live."""

@@ -1,0 +1,1 @@
+"""Source mounts: sets of files, stored by content."""

@@ -1,0 +1,144 @@
+"""gRPC plumbing: Modal's whole interface, of which the services answer what they have a method for.
+
+A wire class has methods named after RPCs: `async def VolumeCommit(self, request, caller)` returns the response; for a
+server stream it is an async generator of responses. Everything else of the interface answers UNIMPLEMENTED and says
+its name. Authentication, tracing and fault injection happen here, once for all calls.
+"""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpclib.const
+import grpclib.server
+from grpclib import GRPCError, Status
+from modal_proto import api_grpc
+
+from local.modal_cloud.errors import Unauthenticated, Unimplemented
+
+log = logging.getLogger("local.modal_cloud.rpc")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: a client with the token, or a container over its own socket."""
+
+    task_id: str | None = None
+    client_version: str = ""
+
+    def task(self) -> str:
+        """The calling container's task id. Raises UNAUTHENTICATED for clients outside."""
+        if self.task_id is None:
+            raise Unauthenticated("this call is for containers only")
+        return self.task_id
+
+
+BeforeCall = Callable[[str, Any, Caller], Awaitable[None]]
+"""Runs before each call with its name and request; may wait, or raise GRPCError in its place."""
+
+
+class Interface:
+    """All RPCs, bound to the wire objects that implement them."""
+
+    def __init__(self, wires: Iterable[object], token_id: str, token_secret: str) -> None:
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._token = (token_id, token_secret)
+        self.before_call: BeforeCall | None = None
+        known = _interface()
+        for wire in wires:
+            for name, method in inspect.getmembers(wire, inspect.ismethod):
+                if not name[0].isupper():
+                    continue
+                if f"/modal.client.ModalClient/{name}" not in known or name in self._methods:
+                    raise TypeError(f"{type(wire).__name__}.{name} is no RPC of Modal's, or one implemented twice")
+                self._methods[name] = method
+
+    @property
+    def implemented(self) -> list[str]:
+        return sorted(self._methods)
+
+    def handler(self, task_id: str | None = None) -> _Handler:
+        """What grpclib's Server takes. Without a task id callers must present the token."""
+        return _Handler(self, task_id)
+
+    async def answer(self, name: str, task_id: str | None, streamed: bool, stream: Any) -> None:
+        started = time.monotonic()
+        status = "OK"
+        try:
+            caller = self._authenticate(task_id, stream.metadata or {})
+            request = await stream.recv_message()
+            method = self._methods.get(name)
+            if method is None:
+                raise Unimplemented(f"{name} is not implemented by the local cloud")
+            if self.before_call is not None:
+                await self.before_call(name, request, caller)
+            if streamed:
+                async for response in method(request, caller):
+                    await stream.send_message(response)
+            else:
+                await stream.send_message(await method(request, caller))
+        except GRPCError as error:
+            status = f"{error.status.name}: {error.message}"
+            raise
+        except (ConnectionError, grpclib.exceptions.StreamTerminatedError):
+            status = "client gone"
+            raise
+        except Exception as error:
+            status = "INTERNAL"
+            log.exception("%s failed", name)
+            raise GRPCError(
+                Status.INTERNAL, f"the local cloud failed in {name} ({type(error).__name__}): python -m local logs"
+            ) from error
+        finally:
+            log.debug("%s %s %.1f ms %s", task_id or "client", name, (time.monotonic() - started) * 1e3, status)
+
+    def _authenticate(self, task_id: str | None, metadata: Mapping[str, Any]) -> Caller:
+        version = str(metadata.get("x-modal-client-version", ""))
+        if task_id is not None:
+            return Caller(task_id, version)
+        for key, expected in zip(("x-modal-token-id", "x-modal-token-secret"), self._token, strict=True):
+            if not hmac.compare_digest(str(metadata.get(key, "")).encode(), expected.encode()):
+                raise Unauthenticated("Token ID or secret unknown to the local cloud: eval $(python -m local env)")
+        return Caller(None, version)
+
+
+class _Handler:
+    def __init__(self, interface: Interface, task_id: str | None) -> None:
+        self._interface = interface
+        self._task_id = task_id
+
+    def __mapping__(self) -> dict[str, grpclib.const.Handler]:
+        return {
+            path: grpclib.const.Handler(
+                self._bound(path.rsplit("/", 1)[1], entry.cardinality.server_streaming),
+                entry.cardinality,
+                entry.request_type,
+                entry.reply_type,
+            )
+            for path, entry in _interface().items()
+        }
+
+    def _bound(self, name: str, streamed: bool) -> Callable[[Any], Awaitable[None]]:
+        async def call(stream: Any) -> None:
+            await self._interface.answer(name, self._task_id, streamed, stream)
+
+        return call
+
+
+_mapping: dict[str, grpclib.const.Handler] | None = None
+
+
+def _interface() -> dict[str, grpclib.const.Handler]:
+    """Paths, types and cardinalities from the SDK's own generated base class (whose methods are all abstract)."""
+    global _mapping
+    if _mapping is None:
+        base = api_grpc.ModalClientBase
+        concrete = type("Names", (base,), dict.fromkeys(base.__abstractmethods__))
+        _mapping = concrete().__mapping__()
+    return _mapping

@@ -1,0 +1,1 @@
+"""Secrets: values go into containers' environments and nowhere else."""

@@ -1,0 +1,1 @@
+"""Tasks: one record per container, and what the container is made of."""

@@ -1,0 +1,1 @@
+"""Who one is here: the workspace and the token."""
