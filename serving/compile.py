@@ -32,6 +32,7 @@ from serving.manifest import (
     write_manifest,
     written_again,
 )
+from serving.prime import prime_caches
 from serving.progress import Report, size_text
 from serving.recipe import Recipe
 from serving.redaction import Redactor
@@ -40,6 +41,9 @@ from serving.verify import check_weights
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_TO_FALL = 15.0
 """How long the tool may go on after a worker of its server has failed, before it is ended."""
+
+_OF_THE_TIMEOUT = 0.97
+"""A little before Modal would end the container without a word."""
 
 _VOLATILE_SUFFIXES = (".lock", ".log", ".tmp", ".partial", ".ninja_log", ".ninja_deps")
 """Files that the caches rewrite whenever they are used: no part of the artifact."""
@@ -82,9 +86,23 @@ def compile_kernels(
         f"kernels: compiling on {hardware}, about {minutes:g} min, about ${per_second * 60 * minutes:.2f} "
         f"(GPUs at ${per_second * 3600:.2f}/h, prices of {recipe.prices.as_of})"
     )
+    environment = os.environ if environment is None else environment
+    secret_names = {recipe.secrets.api_key.key, recipe.secrets.hugging_face.key}
+    redact = Redactor(environment.get(name) for name in secret_names)
+    inherited = {name: value for name, value in environment.items() if name not in secret_names}
     began = time.monotonic()
     try:
-        _run_tool(recipe, commit, key, module, report, out, os.environ if environment is None else environment)
+        _run_tool(recipe, commit, key, module, report=report, out=out, environment=inherited, redact=redact)
+        commit_volume()
+        left = recipe.kernels.timeout * _OF_THE_TIMEOUT - (time.monotonic() - began)
+        prime_caches(
+            *(recipe, commit, key, module),
+            seconds=left,
+            environment=inherited,
+            redact=redact,
+            report=report,
+            out=out,
+        )
         seconds = time.monotonic() - began
         files = kernel_files(folder, module)
         _refuse_incomplete(recipe, key, files, module)
@@ -157,9 +175,11 @@ def _run_tool(
     commit: str,
     key: str,
     module: EngineModule,
+    *,
+    environment: Mapping[str, str],
+    redact: Redactor,
     report: Report,
     out: LineSink,
-    environment: Mapping[str, str],
 ) -> None:
     """Runs the engine's compile tool to its end. Raises ServingError unless it succeeded."""
     log = KernelLog()
@@ -171,14 +191,11 @@ def _run_tool(
         if finding and finding.severity == "fatal" and not log.succeeded:
             failed_at.append(time.monotonic())
 
-    secret_names = {recipe.secrets.api_key.key, recipe.secrets.hugging_face.key}
-    redact = Redactor(environment.get(name) for name in secret_names)
     argv = module.compile_command(recipe, recipe.model_path(commit))
     out(f"[compile] {' '.join(argv)}")
     variables = module.engine_environment(recipe, recipe.kernel_path(key), compiling=True)
-    inherited = {name: value for name, value in environment.items() if name not in secret_names}
     try:
-        process = EngineProcess(argv, {**inherited, **variables}, LogPump(redact, out, watch))
+        process = EngineProcess(argv, {**environment, **variables}, LogPump(redact, out, watch))
     except OSError as error:
         raise ServingError(
             f"kernels: cannot start {argv[0]}: {error.strerror}. Next: check engine.image in the recipe {recipe.name}"
@@ -193,8 +210,7 @@ def _run_tool(
             )
         )
 
-    # A little before Modal would end the container without a word.
-    deadline = time.monotonic() + recipe.kernels.timeout * 0.97
+    deadline = time.monotonic() + recipe.kernels.timeout * _OF_THE_TIMEOUT
     children = DeathWatch(process.pid)
     began = time.monotonic()
     next_line = began + _SECONDS_BETWEEN_LINES

@@ -172,9 +172,7 @@ class Supervisor:
 
     def _write_config(self) -> str:
         """The API key in a file only this user can read: arguments are visible to every process of the machine."""
-        memory = "/dev/shm"
-        folder = tempfile.mkdtemp(prefix="engine-", dir=memory if os.access(memory, os.W_OK) else None)
-        self._config_folder = Path(folder)
+        self._config_folder = Path(tempfile.mkdtemp(prefix="engine-"))  # mode 0700
         path = self._config_folder / "config.yaml"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:

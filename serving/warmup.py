@@ -39,16 +39,19 @@ class WarmupRequest:
     payload: dict[str, Any]
 
 
+def prompt_of(tokens: int) -> str:
+    """A text of about that many tokens: common English words are one each, give or take a few per cent."""
+    words = _SENTENCE.split()
+    return " ".join(words[i % len(words)] for i in range(tokens))
+
+
 def warmup_requests(recipe: Recipe) -> list[WarmupRequest]:
     def chat(name: str, prompt: str, max_tokens: int, **more: Any) -> WarmupRequest:
         messages = [{"role": "user", "content": prompt}]
         payload = {"model": recipe.model.served_name, "messages": messages, "max_tokens": max_tokens, **more}
         return WarmupRequest(name, payload)
 
-    # Common English words are one token each, give or take a few per cent.
-    count = recipe.warmup.long_context_tokens
-    words = _SENTENCE.split()
-    text = " ".join(words[i % len(words)] for i in range(count))
+    text = prompt_of(recipe.warmup.long_context_tokens)
     return [
         chat("chat", "Say hello.", 32),
         chat("thinking off", "Explain quicksort in one sentence.", 64, chat_template_kwargs={"enable_thinking": False}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,10 +17,13 @@ from typing import Any
 
 import pytest
 
-from serving.recipe import Recipe, load_recipe
+from serving.download import download_weights
+from serving.manifest import MANIFEST
+from serving.recipe import Recipe, kernel_key, load_recipe
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 MICRO = "glm-serving/micro-glm"
+API_KEY = "k3y-that-nobody-may-see"
 
 RecipeMaker = Callable[..., Recipe]
 
@@ -89,3 +94,85 @@ def hub(hub_process: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     os.environ.pop("HF_HUB_OFFLINE", None)
     return hub_process
+
+
+# Engines ------------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def container_environment() -> dict[str, str]:
+    """What a container of the serving image has: the engine stand-in as module `sglang`, `python3` on PATH."""
+    engines = REPO_ROOT / "local" / "engines"
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{engines / 'shared'}:{engines / 'sglang'}",
+        "LOCAL_IMAGE_TAG": "lmsysorg/sglang:v0.5.10.post1",
+        "LOCAL_GPU": "B200:8",
+        "STANDIN_SPEED": "100",
+        "API_KEY": API_KEY,
+    }
+
+
+@pytest.fixture(scope="session")
+def downloaded(hub_process: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights volume with the small checkpoint, to copy from."""
+    root = tmp_path_factory.mktemp("weights")
+    document = load_recipe(REPO_ROOT / "recipes" / "tiny-glm-local.yaml").to_json()
+    document["volumes"]["weights"]["mountPath"] = str(root)
+    document["model"]["repo"] = MICRO
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", hub_process.url)
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        arguments: dict[str, Any] = {"token": hub_process.token, "commit_volume": lambda: None}
+        download_weights(Recipe.model_validate(document), "main", **arguments)
+    return root
+
+
+@dataclass
+class Stack:
+    """A recipe whose weights are on its volume, and what to serve of it."""
+
+    recipe: Recipe
+    commit: str
+    key: str
+
+
+@pytest.fixture
+def make_stack(make_recipe: RecipeMaker, downloaded: Path) -> Callable[..., Stack]:
+    """`make_stack({...changes of the recipe...})`: weights in place, no kernels yet, a port of its own."""
+
+    def make(changes: dict[str, Any] | None = None) -> Stack:
+        recipe = make_recipe({"port": free_port(), **(changes or {}), "model": {"repo": MICRO}})
+        root = Path(recipe.volumes.weights.mount_path)
+        shutil.copytree(downloaded, root, dirs_exist_ok=True, copy_function=shutil.copy2)
+        commit = next(root.glob(f"*/*/{MANIFEST}")).parent.name
+        return Stack(recipe, commit, kernel_key(recipe, commit))
+
+    return make
+
+
+@pytest.fixture
+def stack(make_stack: Callable[..., Stack]) -> Stack:
+    return make_stack()
+
+
+def processes_with(text: str) -> list[int]:
+    """Pids of processes whose arguments contain `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if text in (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
