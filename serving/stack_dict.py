@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -19,12 +20,15 @@ class StackDict:
         print_line(line)
         self._put(f"progress/{job}", {"line": line, "at": time.time()})
 
-    def ready(self, release: str, requests: int) -> None:
-        """`requests` is how many the engine has answered by now: the warm-up's."""
-        self._put(f"ready/{release}", {"requests": requests, "at": time.time()})
+    def ready(self, release: str, phases: dict[str, float], requests: int) -> None:
+        """`phases` in seconds; `requests` is how many the engine has answered by now: the warm-up's."""
+        self._started("ready", release, {"phases": phases, "requests": requests})
 
     def failed(self, release: str, error: str) -> None:
-        self._put(f"failed/{release}", {"error": error, "at": time.time()})
+        self._started("failed", release, {"error": error})
+
+    def _started(self, how: str, release: str, facts: dict[str, Any]) -> None:
+        self._put(f"{how}/{release}", {"at": time.time(), "container": os.environ.get("MODAL_TASK_ID", ""), **facts})
 
     def _put(self, key: str, value: dict[str, Any]) -> None:
         try:

@@ -64,6 +64,8 @@ class Supervisor:
         self._config_folder: Path | None = None
         self._engine: EngineProcess | None = None
         self._monitor: Monitor | None = None
+        self.phases: dict[str, float] = {}
+        """Seconds that each part of the start took, once it is over."""
 
     def start(self) -> None:
         """Raises ServingError, with the engine and everything it started gone, where it can't become ready."""
@@ -103,10 +105,9 @@ class Supervisor:
         warm = time.monotonic()
         self._monitor = Monitor(engine, self._module, self._recipe, self._ended_badly, self._out)
         self._monitor.start()
-        self._out(
-            f"ready in {warm - began:.1f} s: checks {checked - began:.1f} s · load {loaded - checked:.1f} s · "
-            f"warm-up {warm - loaded:.1f} s"
-        )
+        self.phases = {"checks": checked - began, "load": loaded - checked, "warm-up": warm - loaded}
+        parts = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self.phases.items())
+        self._out(f"ready in {warm - began:.1f} s: {parts}")
 
     def finished_requests(self) -> int:
         """How many requests the engine has answered so far, the warm-up's included; 0 where it does not say."""

@@ -13,7 +13,7 @@ def download_image() -> modal.Image:
     """CPU only: the Hub client with Xet (two to three times as fast as plain HTTP for large files)."""
     return (
         modal.Image.debian_slim(python_version="3.11")
-        .pip_install("huggingface-hub[hf_xet]==2.4.0", "pydantic>=2.11,<3")
+        .pip_install("huggingface-hub[hf_xet]==2.4.0", "pydantic==2.14.3")
         .env({"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
         .add_local_python_source(_SOURCE)
     )

@@ -5,7 +5,8 @@ A stack deploys it and spawns the jobs. By hand, for the recipe named by GLM_SER
     modal run -m serving.apps.pipeline                    all three, one after the other
     modal run -m serving.apps.pipeline::download_model    one of them
 
-A job takes one JSON object (by hand: none, or `--request '{"revision": "…"}'`) and returns one.
+A job takes one JSON object (by hand: none, or `--request '{"revision": "…"}'`) and returns one. `request` has no type
+annotation because `modal run` refuses to call functions with one it cannot parse.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _ONE_AT_A_TIME: dict[str, Any] = {"max_containers": 1, "scaledown_window": 2}
     timeout=recipe.download.timeout,
     **_ONE_AT_A_TIME,
 )
-def download_model(request: Any = None) -> dict[str, Any]:
+def download_model(request=None):
     """`{"revision", "job"}` → see serving.download.download_weights."""
     from serving.download import download_weights
 
@@ -77,7 +78,7 @@ def download_model(request: Any = None) -> dict[str, Any]:
     timeout=recipe.kernels.timeout,
     **_ONE_AT_A_TIME,
 )
-def compile_deepgemm(request: Any = None) -> dict[str, Any]:
+def compile_deepgemm(request=None):
     """`{"commit", "kernel_key", "job"}` → see serving.compile.compile_kernels."""
     from serving.compile import compile_kernels
 
@@ -98,7 +99,7 @@ def compile_deepgemm(request: Any = None) -> dict[str, Any]:
     timeout=900,
     scaledown_window=2,
 )
-def verify_setup(request: Any = None) -> dict[str, Any]:
+def verify_setup(request=None):
     """`{"commit", "kernel_key", "job"}` → see serving.verify.verify."""
     from serving.verify import verify
 

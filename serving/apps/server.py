@@ -40,7 +40,7 @@ class Lifecycle:
         except Exception as error:
             reports.failed(params.release, str(error) or type(error).__name__)
             raise
-        reports.ready(params.release, self._supervisor.finished_requests())
+        reports.ready(params.release, self._supervisor.phases, self._supervisor.finished_requests())
 
     @modal.exit()
     def stop(self) -> None:
