@@ -16,6 +16,7 @@ import fcntl
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpclib.config
 import grpclib.server
@@ -118,7 +119,7 @@ class Cloud:
         self.tasks = Tasks(self)
         self.calls = Calls(self)
         self.logs = Logs(self.store, self.tasks.attribution)
-        self.http = BulkHttp(folders, self.volumes, settings.http_port, settings.token_secret)
+        self.http = BulkHttp(folders, self.volumes, settings.http_port, settings.token_secret, self.overview)
         self.runtime = Runtime(self)
         self.scheduler = Scheduler(self)
         self.ingress = Ingress(self)
@@ -187,6 +188,21 @@ class Cloud:
 
     def app_url(self, app: App) -> str:
         return self.http.app_url(app.id)
+
+    def overview(self) -> list[dict[str, Any]]:
+        """The running apps, for people: name, version, URLs, containers, queued inputs."""
+        return [
+            {
+                "id": app.id,
+                "name": app.name or app.description,
+                "environment": app.environment,
+                "version": app.live_version,
+                "containers": len(self.tasks.of_app(app.id)),
+                "queued": sum(self.calls.queued(function_id) for function_id in app.function_ids.values()),
+                "urls": self.functions.urls(app),
+            }
+            for app in self.apps.running()
+        ]
 
     async def _sweep(self) -> None:
         while True:

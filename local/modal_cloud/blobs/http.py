@@ -8,6 +8,7 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
@@ -18,16 +19,19 @@ from local.modal_cloud.folders import Folders
 from local.modal_cloud.volumes.state import Volumes
 
 CHUNK = 1024 * 1024
+Overview = Callable[[], list[dict[str, Any]]]
+"""One entry for each running app, as JSON shows it."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class BulkHttp:
-    def __init__(self, folders: Folders, volumes: Volumes, port: int, secret: str) -> None:
+    def __init__(self, folders: Folders, volumes: Volumes, port: int, secret: str, overview: Overview) -> None:
         """`secret` signs the URLs, so that knowing the port is not enough to read a volume."""
         self._folders = folders
         self._volumes = volumes
         self._port = port
         self._secret = secret.encode()
+        self._overview = overview
         self._runner: web.AppRunner | None = None
 
     def blob_url(self, blob_id: str) -> str:
@@ -40,11 +44,14 @@ class BulkHttp:
         return self._url(f"/volumes/{volume_id}", file=path, start=str(start), length=str(length))
 
     def app_url(self, app_id: str) -> str:
+        """A page about the app, for people."""
         return self._url(f"/apps/{app_id}")
 
     async def start(self) -> None:
         app = web.Application(client_max_size=0, middlewares=[self._check])
         app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/status", self._status)
+        app.router.add_get("/apps/{id}", self._app_page)
         app.router.add_put("/blobs/{id}", self._put_blob)
         app.router.add_get("/blobs/{id}", self._get_blob)
         app.router.add_put("/blocks/{sha256}", self._put_block)
@@ -67,7 +74,11 @@ class BulkHttp:
 
     @web.middleware
     async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path != "/healthz":
+        if request.path == "/status":
+            authorization = request.headers.get("Authorization", "")
+            if not hmac.compare_digest(authorization.encode(), b"Bearer " + self._secret):
+                raise web.HTTPUnauthorized(text="the token secret is wrong")
+        elif request.path != "/healthz":
             query = dict(request.query)
             signature = query.pop("signature", "")
             if not hmac.compare_digest(signature, self._signature(request.path, query)):
@@ -76,6 +87,15 @@ class BulkHttp:
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok")
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._overview())
+
+    async def _app_page(self, request: web.Request) -> web.Response:
+        for app in self._overview():
+            if app["id"] == request.match_info["id"]:
+                return web.json_response(app)
+        raise web.HTTPNotFound(text="this app is not running")
 
     async def _put_blob(self, request: web.Request) -> web.Response:
         md5 = hashlib.md5(usedforsecurity=False)

@@ -110,6 +110,13 @@ class Functions:
         configs = [function.webhook_config, *(method.webhook_config for method in function.method_definitions.values())]
         return any(config.type != api_pb2.WEBHOOK_TYPE_UNSPECIFIED for config in configs)
 
+    def urls(self, app: App) -> list[str]:
+        """Of the live version's web endpoints and servers."""
+        handles = [self.get(function_id).handle for function_id in app.function_ids.values()]
+        urls = [url for handle in handles for url in (handle.web_url, *handle._experimental_flash_urls)]
+        urls += [method.web_url for handle in handles for method in handle.method_handle_metadata.values()]
+        return [url for url in urls if url]
+
     # -- classes
 
     def create_class(self, app_id: str, existing_id: str) -> Class:

@@ -29,7 +29,7 @@ class Content:
         out of it."""
         parts = [part for part in path.split("/") if part not in ("", ".")]
         target = self.root.joinpath(*parts)
-        if ".." in parts or not target.parent.resolve().is_relative_to(self.root.resolve()):
+        if ".." in parts or (parts and not target.parent.resolve().is_relative_to(self.root.resolve())):
             raise Invalid(f"path '{path}' leads out of the volume")
         return target
 

@@ -1,0 +1,76 @@
+"""python -m local start|stop|status|logs|env: the local cloud (Modal, Hub, engines) on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from local import control
+from local.installation import Installation, default_folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    folder = options.dir.absolute()
+    try:
+        match options.command:
+            case "start":
+                return control.start(Installation.open(folder, options.port), options.foreground)
+            case "daemon":
+                from local.daemon import run
+
+                return run(Installation.open(folder), options.verbose)
+            case "stop":
+                return control.stop(_existing(folder))
+            case "status":
+                return control.status(_existing(folder))
+            case "logs":
+                return control.logs(_existing(folder), options.follow)
+            case "env":
+                for name, value in _existing(folder).environment().items():
+                    print(f"export {name}={shlex.quote(value)}")
+    except control.Problem as problem:
+        print(f"local: {problem}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"local: {folder}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _existing(folder: Path) -> Installation:
+    if not (folder / "installation.json").exists():
+        raise control.Problem(f"nothing was ever started in {folder}: python -m local start")
+    return Installation.open(folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    texts = {
+        "start": "start it in the background, and return once it answers",
+        "stop": "end it with all its containers; what was stored stays",
+        "status": "what runs, and where",
+        "logs": "what the cloud and the Hub have to say (containers: modal app logs)",
+        "env": 'shell settings for modal and huggingface_hub: eval "$(python -m local env)"',
+        "daemon": "what start runs in the background",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--dir", type=Path, default=default_folder(), help="its folder ($LOCAL_DIR, or .local)")
+        if name == "start":
+            command.add_argument("--port", type=int, help="port of MODAL_SERVER_URL at the first start")
+            command.add_argument("--foreground", action="store_true", help="stay, and log to the terminal")
+        if name == "daemon":
+            command.add_argument("--verbose", action="store_true")
+        if name == "logs":
+            command.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""What the commands of `python -m local` do to the daemon, from outside."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import psutil
+
+from local.installation import REPOSITORY, Installation
+
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class Problem(Exception):
+    """What is wrong and what to do, in one line."""
+
+
+def start(installation: Installation, foreground: bool) -> int:
+    """Idempotent. Raises Problem with the daemon's own reason when it doesn't come up."""
+    if foreground:
+        from local.daemon import run
+
+        return run(installation)
+    # Two starts at once: the second waits and finds it running.
+    with (installation.folder / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if daemon_pid(installation) is not None:
+            print(f"already running: {installation.server_url}, hub {installation.hub_url}")
+            return 0
+        began = time.monotonic()
+        process = _spawn(installation)
+        while daemon_pid(installation) is None:
+            if process.poll() is not None:
+                raise Problem(f"it did not start: {_last_error(installation)}")
+            if time.monotonic() - began > START_SECONDS:
+                raise Problem(f"it does not answer after {START_SECONDS:.0f} s: see {installation.log}")
+            time.sleep(0.02)
+    print(f"started in {time.monotonic() - began:.1f} s")
+    print(f"  modal  {installation.server_url}")
+    print(f"  hub    {installation.hub_url}")
+    print(f"  files  {installation.folder}")
+    print('use it: eval "$(python -m local env)"')
+    return 0
+
+
+def stop(installation: Installation) -> int:
+    """Idempotent. Containers, mounts and sockets are gone when this returns."""
+    pid = daemon_pid(installation)
+    if pid is None:
+        print("not running")
+        return 0
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs([process], timeout=STOP_SECONDS)
+    if alive:
+        print(f"it did not end within {STOP_SECONDS:.0f} s and is killed", file=sys.stderr)
+        process.kill()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for left in alive:
+        left.kill()
+    installation.running.unlink(missing_ok=True)
+    print("stopped")
+    return 0
+
+
+def status(installation: Installation) -> int:
+    """Exit status 3 where it isn't running, as init scripts have it."""
+    pid = daemon_pid(installation)
+    if pid is None:
+        print(f"not running ({installation.folder}): python -m local start")
+        return 3
+    print(f"running, process {pid}")
+    print(f"  modal  {installation.server_url}")
+    print(f"  hub    {installation.hub_url}")
+    print(f"  files  {installation.folder}")
+    for app in _overview(installation):
+        print(f"  app    {app['name']} v{app['version']}, {app['containers']} container(s), {app['queued']} queued")
+        for url in app["urls"]:
+            print(f"           {url}")
+    return 0
+
+
+def logs(installation: Installation, follow: bool) -> int:
+    if not installation.log.exists():
+        raise Problem("there is no log yet: python -m local start")
+    with installation.log.open(encoding="utf-8", errors="replace") as stream:
+        while True:
+            line = stream.readline()
+            if line:
+                print(line, end="", flush=True)
+            elif follow:
+                time.sleep(0.2)
+            else:
+                return 0
+
+
+def daemon_pid(installation: Installation) -> int | None:
+    """The daemon that serves this folder and answers; None when there is none."""
+    try:
+        pid = int(json.loads(installation.running.read_text(encoding="utf-8"))["pid"])
+        arguments = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+    # The pid may belong to someone else by now.
+    return pid if "local" in " ".join(arguments) and str(installation.folder) in arguments else None
+
+
+def _spawn(installation: Installation) -> subprocess.Popen[bytes]:
+    # The daemon is nobody's client: tokens of the shell that starts it must not reach it.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MODAL_", "HF_"))}
+    with installation.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "local", "daemon", "--dir", str(installation.folder)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _last_error(installation: Installation) -> str:
+    lines = installation.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line.split(" ", 4)[-1] for line in lines if " ERROR " in line]
+    return errors[-1] if errors else f"see {installation.log}"
+
+
+def _overview(installation: Installation) -> list[dict[str, object]]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = f"http://127.0.0.1:{installation.http_port}/status"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {installation.token_secret}"})
+    with opener.open(request, timeout=5) as response:
+        return json.load(response)
