@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from typing import Any
 
 import psutil
 
@@ -135,7 +136,7 @@ def _last_error(installation: Installation) -> str:
     return errors[-1] if errors else f"see {installation.log}"
 
 
-def _overview(installation: Installation) -> list[dict[str, object]]:
+def _overview(installation: Installation) -> list[dict[str, Any]]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url = f"http://127.0.0.1:{installation.http_port}/status"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {installation.token_secret}"})

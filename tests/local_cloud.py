@@ -1,4 +1,4 @@
-"""A local cloud of its own for tests: `python -m local` in a folder of its own, with the environment its clients need."""
+"""A local cloud for tests: `python -m local` in a folder of its own, with the environment its clients need."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class LocalCloud:
         """A command with the client environment (and `env` over it); with `check` a failure shows what it printed."""
         done = subprocess.run(
             args,
+            check=False,
             env={**self.env, **(env or {})},
             cwd=REPOSITORY,
             capture_output=True,

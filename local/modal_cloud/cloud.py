@@ -41,12 +41,14 @@ from local.modal_cloud.functions.state import Functions
 from local.modal_cloud.functions.wire import FunctionsWire
 from local.modal_cloud.images.state import Images
 from local.modal_cloud.images.wire import ImagesWire
+from local.modal_cloud.ingress.ingress import Ingress
 from local.modal_cloud.logs.state import Logs
 from local.modal_cloud.logs.wire import LogsWire
 from local.modal_cloud.mounts.state import Mounts
 from local.modal_cloud.mounts.wire import MountsWire
 from local.modal_cloud.records import App, Endpoint
 from local.modal_cloud.rpc import Caller, Interface
+from local.modal_cloud.scheduling.scheduler import Scheduler
 from local.modal_cloud.secrets.state import Secrets
 from local.modal_cloud.secrets.wire import SecretsWire
 from local.modal_cloud.store import Store, Table
@@ -56,15 +58,6 @@ from local.modal_cloud.volumes.state import Volumes
 from local.modal_cloud.volumes.uploads import Uploads
 from local.modal_cloud.volumes.wire import VolumesWire
 from local.modal_cloud.workspace.wire import WorkspaceWire
-
-try:
-    from local.modal_cloud.ingress import Ingress  # type: ignore[attr-defined]
-except ImportError:
-    from local.modal_cloud._interim import Ingress
-try:
-    from local.modal_cloud.scheduling import Scheduler
-except ImportError:
-    from local.modal_cloud._interim import Scheduler  # type: ignore[assignment]
 
 log = logging.getLogger("local.modal_cloud")
 
