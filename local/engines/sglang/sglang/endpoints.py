@@ -1,0 +1,256 @@
+"""SGLang's HTTP endpoints on top of the scheduler: OpenAI's, its own, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from standin import chat, http, tokens
+from standin.engine_client import EngineClient
+from standin.environment import fault, scaled
+
+from sglang import openai_shapes as shapes
+from sglang import validation
+from sglang.arguments import ServerArgs
+from sglang.generation import Generation
+from sglang.metrics import Metrics
+from sglang.streams import chat_stream, text_stream
+from sglang.version import __version__
+
+HEALTH_TIMEOUT = 20.0
+"""Seconds that /health waits for a sign of life from the scheduler, on the real engine's clock."""
+
+
+class Endpoints:
+    def __init__(
+        self, args: ServerArgs, config: dict[str, Any], facts: dict[str, float], client: EngineClient, metrics: Metrics
+    ) -> None:
+        self._args = args
+        self._config = config
+        self._client = client
+        self._metrics = metrics
+        self._context = int(facts["context"])
+        self._pool = int(facts["pool"])
+        self._end_token = _first(config.get("eos_token_id"), 0)
+        self.up = False
+        """Whether the engine's own warm-up has ended."""
+        self.stopping = False
+        self._routes: dict[str, tuple[str, Callable[[http.Request], Awaitable[http.Response]]]] = {
+            "/health": ("GET", self._health),
+            "/health_generate": ("GET", self._health_generate),
+            "/model_info": ("GET", self._model_info),
+            "/get_model_info": ("GET", self._model_info),
+            "/server_info": ("GET", self._server_info),
+            "/get_server_info": ("GET", self._server_info),
+            "/v1/models": ("GET", self._models),
+            "/v1/chat/completions": ("POST", self._chat),
+            "/v1/completions": ("POST", self._completions),
+            "/generate": ("POST", self._generate),
+        }
+        if args.enable_metrics:
+            self._routes["/metrics"] = ("GET", self._metrics_text)
+
+    async def handle(self, request: http.Request) -> http.Response:
+        path = request.path.rstrip("/") or "/"
+        if self._refuses(request, path):
+            return http.json_response({"error": "Unauthorized"}, 401)
+        known = path in self._routes or path.startswith("/v1/models/")
+        if known:
+            self._metrics.http_started(request.method, path)
+        response = await self._answer(request, path)
+        if path != "/health" and not path.startswith("/metrics"):
+            response.headers.setdefault("vary", "Origin")
+        if known:
+            self._metrics.http_ended(request.method, path, response.status)
+        return response
+
+    def _refuses(self, request: http.Request, path: str) -> bool:
+        if not self._args.api_key or request.method == "OPTIONS" or path.startswith(("/health", "/metrics")):
+            return False
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self._args.api_key.encode())
+
+    async def _answer(self, request: http.Request, path: str) -> http.Response:
+        if path.startswith("/v1/models/"):
+            return self._model(path.removeprefix("/v1/models/"))
+        if path not in self._routes:
+            return http.json_response({"detail": "Not Found"}, 404)
+        method, handler = self._routes[path]
+        if request.method not in (method, "HEAD" if method == "GET" else method):
+            return http.json_response({"detail": "Method Not Allowed"}, 405, allow=method)
+        try:
+            return await handler(request)
+        except validation.BadRequest as refusal:
+            return http.json_response(refusal.document, 400)
+
+    async def _health(self, request: http.Request) -> http.Response:
+        if not self.up or self.stopping or fault("never-healthy"):
+            return http.Response(503)
+        return http.Response(200 if await self._client.answers(scaled(HEALTH_TIMEOUT)) else 503)
+
+    async def _health_generate(self, request: http.Request) -> http.Response:
+        if not self.up or self.stopping or fault("never-healthy"):
+            return http.Response(503)
+        plan = chat.Plan(hidden=1)
+        try:
+            async with asyncio.timeout(scaled(HEALTH_TIMEOUT)):
+                await self._generation(request, 1, [plan], external=False).finish()
+        except TimeoutError:
+            return http.Response(503)
+        return http.Response(200)
+
+    async def _metrics_text(self, request: http.Request) -> http.Response:
+        return http.Response(
+            200, self._metrics.render().encode(), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def _model_info(self, request: http.Request) -> http.Response:
+        return http.json_response(
+            {
+                "model_path": self._args.model_path,
+                "tokenizer_path": self._args.tokenizer_path,
+                "is_generation": True,
+                "preferred_sampling_params": self._args.preferred_sampling_params,
+                "weight_version": self._args.weight_version,
+                "has_image_understanding": False,
+                "has_audio_understanding": False,
+                "model_type": self._config.get("model_type"),
+                "architectures": self._config.get("architectures"),
+            }
+        )
+
+    async def _server_info(self, request: http.Request) -> http.Response:
+        shown = {name: value for name, value in self._args.to_json().items() if "api_key" not in name}
+        return http.json_response(
+            {
+                **shown,
+                "max_total_num_tokens": self._pool,
+                "max_req_input_len": min(self._context, self._pool) - 1,
+                "internal_states": [dict(self._client.stats)],
+                "version": __version__,
+            }
+        )
+
+    def _card(self) -> dict[str, Any]:
+        name = self._args.served_model_name
+        return {
+            "id": name,
+            "object": "model",
+            "created": int(time.time()),
+            "owned_by": "sglang",
+            "root": name,
+            "parent": None,
+            "max_model_len": self._context,
+        }
+
+    async def _models(self, request: http.Request) -> http.Response:
+        return http.json_response({"object": "list", "data": [self._card()]})
+
+    def _model(self, name: str) -> http.Response:
+        if name == self._args.served_model_name:
+            return http.json_response(self._card())
+        error = {
+            "message": f"The model '{name}' does not exist",
+            "type": "invalid_request_error",
+            "param": "model",
+            "code": "model_not_found",
+        }
+        return http.json_response({"error": error}, 404)
+
+    async def _chat(self, request: http.Request) -> http.Response:
+        body = validation.parse_chat(request.path, request.body)
+        prompt = chat.prompt_tokens(body["messages"], body.get("tools"))
+        asked = body.get("max_completion_tokens") or body.get("max_tokens")
+        limit = validation.check_length(prompt, asked, self._context, self._pool)
+        parsers = bool(self._args.reasoning_parser), bool(self._args.tool_call_parser)
+        plans = [chat.plan_chat(body, limit, self._end_token, *parsers) for _ in range(body.get("n") or 1)]
+        generation = self._generation(request, prompt, plans)
+        model = body.get("model", "default")
+        if body.get("stream"):
+            return _event_stream(chat_stream(generation, model, _wants_usage(body)))
+        await generation.finish()
+        return http.json_response(shapes.chat_completion(generation.id, model, prompt, plans))
+
+    async def _completions(self, request: http.Request) -> http.Response:
+        body = validation.parse_completion(request.path, request.body)
+        prompts = _prompts(body["prompt"])
+        plans, total = [], 0
+        for text in prompts:
+            size = tokens.count(text) if isinstance(text, str) else len(text)
+            asked = body.get("max_tokens", 16)
+            limit = validation.check_length(size, asked, self._context, self._pool)
+            words = text if isinstance(text, str) else "token ids"
+            plans += [chat.plan_text(words, body, limit, self._end_token) for _ in range(body.get("n") or 1)]
+            total += size
+        generation = self._generation(request, total, plans)
+        model = body.get("model", "default")
+        if body.get("stream"):
+            return _event_stream(text_stream(generation, model, _wants_usage(body)))
+        await generation.finish()
+        echo = prompts[0] if body.get("echo") and isinstance(prompts[0], str) else ""
+        return http.json_response(shapes.text_completion(generation.id, model, total, plans, echo))
+
+    async def _generate(self, request: http.Request) -> http.Response:
+        body = validation.parse_generate(request.path, request.body)
+        text = body.get("text")
+        if isinstance(text, list):
+            raise validation.BadRequest("The stand-in takes one text at a time.")
+        size = tokens.count(text) if text is not None else len(body["input_ids"])
+        sampling = body.get("sampling_params") or {}
+        limit = validation.check_length(size, sampling.get("max_new_tokens", 128), self._context, self._pool)
+        plan = chat.plan_text(text or "token ids", sampling, limit, self._end_token)
+        generation = self._generation(request, size, [plan])
+        started = time.monotonic()
+        await generation.finish()
+        reason: dict[str, Any] = {"type": plan.finish}
+        reason |= {"length": limit} if plan.finish == "length" else {"matched": plan.matched}
+        return http.json_response(
+            {
+                "text": "".join(plan.content),
+                "output_ids": list(range(plan.completion_tokens)),
+                "meta_info": {
+                    "id": generation.id,
+                    "finish_reason": reason,
+                    "prompt_tokens": size,
+                    "weight_version": "default",
+                    "completion_tokens": plan.completion_tokens,
+                    "cached_tokens": 0,
+                    "e2e_latency": time.monotonic() - started,
+                },
+            }
+        )
+
+    def _generation(
+        self, request: http.Request, prompt: int, plans: list[chat.Plan], external: bool = True
+    ) -> Generation:
+        # Until the engine has warmed itself up, the only requests are its own.
+        return Generation(
+            self._client, self._metrics, uuid.uuid4().hex, prompt, plans, external and self.up, request.gone
+        )
+
+
+def _event_stream(events: AsyncIterator[bytes]) -> http.Response:
+    return http.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, stream=events)
+
+
+def _wants_usage(body: dict[str, Any]) -> bool:
+    return bool((body.get("stream_options") or {}).get("include_usage"))
+
+
+def _prompts(prompt: Any) -> list[Any]:
+    """The prompts of a text completion: texts or lists of token ids."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt, list) and prompt and all(isinstance(item, int) for item in prompt):
+        return [prompt]
+    if isinstance(prompt, list) and prompt:
+        return prompt
+    raise validation.BadRequest("Prompt cannot be empty")
+
+
+def _first(value: Any, default: int) -> int:
+    return value[0] if isinstance(value, list) and value else value if isinstance(value, int) else default

@@ -1,0 +1,81 @@
+"""One HTTP request's generations: runs its choices through the scheduler, measured as the engine measures them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from standin.chat import Plan
+from standin.engine_client import EngineClient
+
+from sglang.metrics import Metrics
+
+
+class ClientGone(ConnectionError):
+    """The client left before its answer was complete."""
+
+
+class Generation:
+    def __init__(
+        self,
+        client: EngineClient,
+        metrics: Metrics,
+        request_id: str,
+        prompt: int,
+        plans: list[Plan],
+        external: bool,
+        gone: Callable[[], bool],
+    ) -> None:
+        self.id = request_id
+        self.prompt = prompt
+        self.plans = plans
+        self._client = client
+        self._metrics = metrics
+        self._external = external
+        self._gone = gone
+
+    async def finish(self) -> None:
+        """Until all choices are generated. Raises ClientGone."""
+        async for _ in self.steps():
+            pass
+
+    async def steps(self) -> AsyncIterator[tuple[int, int]]:
+        """(index of the choice, tokens it got), in the order in which they come. Raises ClientGone."""
+        queue: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        tasks = [asyncio.create_task(self._run(index, plan, queue)) for index, plan in enumerate(self.plans)]
+        missing = sum(plan.completion_tokens for plan in self.plans)
+        try:
+            while missing:
+                try:
+                    async with asyncio.timeout(0.25):
+                        index, count = await queue.get()
+                except TimeoutError:
+                    if self._gone():
+                        self._metrics.aborted()
+                        raise ClientGone from None
+                    continue
+                missing -= count
+                yield index, count
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, index: int, plan: Plan, queue: asyncio.Queue[tuple[int, int]]) -> None:
+        started = last = time.monotonic()
+        first = True
+        total = plan.completion_tokens
+        done = 0
+        async for count in self._client.generate(self.id, self.prompt, total, self._external):
+            now = time.monotonic()
+            if first:
+                self._metrics.first_token(self.prompt, now - started)
+                first = False
+            else:
+                self._metrics.between(now - last, count)
+            last = now
+            done += count
+            if done >= total:
+                self._metrics.ended(self.prompt, total, now - started)
+            queue.put_nowait((index, count))

@@ -1,0 +1,94 @@
+"""OpenAI documents as SGLang writes them: the fields, their order, and what is null."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from standin.chat import Plan
+
+
+def usage(prompt: int, plans: list[Plan], generated: int) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt,
+        "total_tokens": prompt + generated,
+        "completion_tokens": generated,
+        "prompt_tokens_details": None,
+        "reasoning_tokens": min(generated, sum(len(plan.reasoning) for plan in plans)),
+    }
+
+
+def chat_completion(request_id: str, model: str, prompt: int, plans: list[Plan]) -> dict[str, Any]:
+    choices = [
+        {
+            "index": index,
+            "message": {
+                "role": "assistant",
+                "content": None if plan.calls else "".join(plan.content).lstrip("\n"),
+                "reasoning_content": "".join(plan.reasoning) or None,
+                "tool_calls": plan.calls or None,
+            },
+            "logprobs": None,
+            "finish_reason": plan.finish,
+            "matched_stop": plan.matched,
+        }
+        for index, plan in enumerate(plans)
+    ]
+    return {
+        "id": request_id,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": choices,
+        "usage": usage(prompt, plans, sum(plan.completion_tokens for plan in plans)),
+        "metadata": {"weight_version": "default"},
+    }
+
+
+def text_completion(request_id: str, model: str, prompt: int, plans: list[Plan], echo: str) -> dict[str, Any]:
+    choices = [
+        {
+            "index": index,
+            "text": echo + "".join(plan.content),
+            "logprobs": None,
+            "finish_reason": plan.finish,
+            "matched_stop": plan.matched,
+        }
+        for index, plan in enumerate(plans)
+    ]
+    return {
+        "id": request_id,
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": choices,
+        "usage": usage(prompt, plans, sum(plan.completion_tokens for plan in plans)),
+        "metadata": {"weight_version": "default"},
+    }
+
+
+def chat_chunk(
+    request_id: str, model: str, index: int, delta: dict[str, Any], finish: str | None, matched: int | str | None
+) -> bytes:
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, "matched_stop": matched}
+    return event(_chunk(request_id, "chat.completion.chunk", model, [choice]))
+
+
+def text_chunk(
+    request_id: str, model: str, index: int, text: str, finish: str | None, matched: int | str | None
+) -> bytes:
+    choice = {"index": index, "text": text, "logprobs": None, "finish_reason": finish, "matched_stop": matched}
+    return event(_chunk(request_id, "text_completion", model, [choice]))
+
+
+def usage_chunk(request_id: str, kind: str, model: str, totals: dict[str, Any]) -> bytes:
+    return event({**_chunk(request_id, kind, model, []), "usage": totals})
+
+
+def event(document: Any) -> bytes:
+    return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _chunk(request_id: str, kind: str, model: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": request_id, "object": kind, "created": int(time.time()), "model": model, "choices": choices}

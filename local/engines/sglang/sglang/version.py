@@ -1,0 +1,5 @@
+"""The release that the image's tag names."""
+
+from standin.environment import release
+
+__version__ = release()
