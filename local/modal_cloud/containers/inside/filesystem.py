@@ -8,7 +8,6 @@ the container's, and each of the host's entries is bound into it. So no mount po
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterable
@@ -25,11 +24,12 @@ def build(layout: Layout) -> None:
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.bind(root, root)
     _merge("/", root, skip={*layout.private, *_OWN_MOUNTS})
+    hidden = [path for path in layout.hidden if _hide(root + path)]
     for path in layout.exposed:
-        _expose(path, root, layout.private)
+        _expose(path, root, [*layout.private, *hidden])
+    for path in hidden:
+        syscalls.make_read_only(root + path)
     _special_file_systems(root)
-    for path in layout.hidden:
-        _hide(root + path)
     empty = root + "/run/.empty"
     with open(empty, "wb"):
         pass
@@ -102,7 +102,9 @@ def _special_file_systems(root: str) -> None:
         syscalls.bind("/proc", root + "/proc")
 
 
-def _hide(own: str) -> None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        if stat.S_ISDIR(os.stat(own).st_mode):
-            syscalls.mount("hidden", own, "tmpfs", syscalls.MS_RDONLY, "size=4k,mode=755")
+def _hide(own: str) -> bool:
+    """Covers a folder with an empty one; False if it isn't shown anyway (below a private folder)."""
+    if not os.path.isdir(own):
+        return False
+    syscalls.mount("hidden", own, "tmpfs", 0, "size=1m,mode=755")
+    return True

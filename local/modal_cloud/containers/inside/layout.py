@@ -38,7 +38,7 @@ class Layout:
     private: list[str]
     """Top-level folders (or `/var/tmp`) of which nothing of the host is shown."""
     exposed: list[str]
-    """Host paths below private folders that are shown all the same: interpreter, engines."""
+    """Host paths below private or hidden folders that are shown all the same: interpreter, engines, `python`."""
     hidden: list[str]
     """Host folders shown empty: $LOCAL_DIR."""
     masked: list[str]

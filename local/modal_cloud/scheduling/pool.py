@@ -1,0 +1,224 @@
+"""The containers of one function, class or server, kept at the number that its settings and its demand ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from modal_proto import api_pb2
+
+from local.modal_cloud.records import Function
+from local.modal_cloud.scheduling.crash_loop import CrashLoop
+from local.modal_cloud.scheduling.demand import Scaling, scaling_of
+from local.modal_cloud.scheduling.replica import Phase, Replica
+
+if TYPE_CHECKING:
+    from local.modal_cloud.cloud import Cloud
+
+_STABLE_AFTER = 10.0
+"""Seconds after which a container that was ready counts as a success, even if it dies later."""
+_log = logging.getLogger(__name__)
+
+
+class Pool:
+    """Reconciles whenever something happened (`poke`) and when a deadline passes.
+
+    Versions: `current` replicas run the live definition, `outgoing` ones an earlier one. Outgoing ones go on taking
+    work until replacements are ready; a version that never gets ready never replaces anything.
+    """
+
+    def __init__(self, cloud: Cloud, function_id: str) -> None:
+        self._cloud = cloud
+        self.function_id = function_id
+        self.replicas: dict[str, Replica] = {}
+        self._crashes = CrashLoop()
+        self._version: str | None = None
+        self._wanted = False
+        """A request found no server up."""
+        self._runs: set[asyncio.Task[None]] = set()
+        self._happened = asyncio.Event()
+        self._closed = False
+        self._reconciler = asyncio.create_task(self._reconcile_for_ever())
+
+    def poke(self) -> None:
+        self._happened.set()
+
+    # -- requests of servers, told by the ingress
+
+    def acquire(self) -> Replica | None:
+        """The ready server container with the fewest requests, now with one more; None when there is none, and then
+        one is on its way. Give it back with `release`."""
+        ready = [replica for replica in self.replicas.values() if replica.takes_work]
+        if not ready:
+            self._wanted = True
+            self.poke()
+            return None
+        chosen = min(ready, key=lambda replica: (replica.requests, replica.definition_id != self._version))
+        chosen.requests += 1
+        self.poke()
+        return chosen
+
+    def release(self, replica: Replica) -> None:
+        replica.requests -= 1
+        replica.work_ended.set()
+        self.poke()
+
+    # -- ends
+
+    def stop_all(self, grace: float | None = None) -> None:
+        for replica in self.replicas.values():
+            replica.stop() if grace is None else replica.stop(grace)
+
+    async def close(self) -> None:
+        """After `stop_all`: until the last container is gone."""
+        self._closed = True
+        self._reconciler.cancel()
+        if self._runs:
+            await asyncio.wait(self._runs)
+
+    # -- reconciliation
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            self._happened.clear()
+            try:
+                pause = self._reconcile()
+            except Exception:
+                _log.exception("pool of %s", self.function_id)
+                pause = 1.0
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._happened.wait(), None if math.isinf(pause) else max(pause, 0.01))
+
+    def _reconcile(self) -> float:
+        """Starts and drains; seconds until something has to be looked at again."""
+        function = self._cloud.functions.get(self.function_id)
+        if function.live is None or not self._cloud.apps.get(function.app_id).running:
+            for replica in self.replicas.values():
+                replica.drain()
+            return math.inf
+        if function.live_definition_id != self._version:
+            self._version = function.live_definition_id
+            self._crashes = CrashLoop()
+        scaling = scaling_of(self._cloud.functions.settings(self.function_id), function.live.function)
+        staying = [replica for replica in self.replicas.values() if replica.phase in (Phase.STARTING, Phase.READY)]
+        current = [replica for replica in staying if replica.definition_id == self._version]
+        outgoing = [replica for replica in staying if replica.definition_id != self._version]
+        wanted = self._containers_wanted(scaling, function, current)
+        self._watch_idleness()
+        pause = self._start_missing(current, max(wanted, 1 if outgoing else 0), bool(outgoing))
+        self._replace(current, outgoing, wanted)
+        idle = [*outgoing, *current] if self._crashes.broken else current
+        return min(pause, self._scale_down(idle, wanted, scaling))
+
+    def _containers_wanted(self, scaling: Scaling, function: Function, current: list[Replica]) -> int:
+        assert function.live is not None
+        if function.live.function.is_server:
+            demand = sum(replica.requests for replica in self.replicas.values())
+            if any(replica.takes_work for replica in current):
+                self._wanted = False
+            demand = max(demand, int(self._wanted))
+        else:
+            demand = self._cloud.calls.queued(self.function_id) + self._cloud.calls.running(self.function_id)
+        return scaling.containers_for(demand)
+
+    def _start_missing(self, current: list[Replica], wanted: int, others_serve: bool) -> float:
+        missing = wanted - len(current)
+        if missing <= 0:
+            return math.inf
+        if self._crashes.broken:
+            # One at a time, after a pause that grows: it may have been mended from outside (a secret, a volume).
+            pause = self._crashes.pause(asyncio.get_running_loop().time())
+            if pause > 0:
+                return pause
+            missing = 1 if not any(replica.phase is Phase.STARTING for replica in current) else 0
+        for _ in range(missing):
+            self._start_one()
+        return math.inf
+
+    def _start_one(self) -> None:
+        task = self._cloud.tasks.create(self.function_id)
+        definition = self._cloud.functions.get(self.function_id).definitions[task.definition_id]
+        replica = Replica(self._cloud, task, definition, self._replica_changed)
+        self.replicas[task.id] = replica
+        run = asyncio.create_task(replica.run())
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+
+    def _replace(self, current: list[Replica], outgoing: list[Replica], wanted: int) -> None:
+        """Each new container that is ready replaces an old one; the first one also those that are too many."""
+        for replica in outgoing:
+            if replica.phase is Phase.STARTING:
+                replica.drain()
+        serving = [replica for replica in outgoing if replica.takes_work]
+        ready = sum(replica.takes_work for replica in current)
+        if ready:
+            kept = max(0, wanted - ready)
+            for replica in sorted(serving, key=self._busy)[: len(serving) - kept]:
+                replica.drain()
+
+    def _scale_down(self, replicas: list[Replica], wanted: int, scaling: Scaling) -> float:
+        excess = len(replicas) - wanted
+        now = asyncio.get_running_loop().time()
+        if scaling.maximum is not None:
+            for replica in sorted(replicas, key=self._busy)[: max(0, len(replicas) - scaling.maximum)]:
+                replica.drain()  # the limit was lowered
+                excess -= 1
+        pause = math.inf
+        idle = [replica for replica in replicas if replica.takes_work and replica.idle_since is not None]
+        for replica in sorted(idle, key=lambda replica: replica.idle_since or 0.0)[: max(0, excess)]:
+            left = (replica.idle_since or 0.0) + scaling.scaledown_window - now
+            if left <= 0:
+                replica.drain()
+            else:
+                pause = min(pause, left)
+        return pause
+
+    def _watch_idleness(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for replica in self.replicas.values():
+            if self._busy(replica)[1]:
+                replica.idle_since = None
+            elif replica.takes_work and replica.idle_since is None:
+                replica.idle_since = now
+
+    def _busy(self, replica: Replica) -> tuple[bool, int]:
+        """For sorting: what can go first comes first."""
+        running = replica.requests if replica.function.is_server else len(self._cloud.calls.running_on(replica.task.id))
+        return replica.takes_work, running
+
+    # -- what happens to replicas
+
+    def _replica_changed(self, replica: Replica) -> None:
+        if replica.phase is Phase.GONE:
+            self._gone(replica)
+        self.poke()
+
+    def input_finished(self, task_id: str) -> None:
+        replica = self.replicas.get(task_id)
+        if replica is not None:
+            replica.work_ended.set()
+            if replica.definition_id == self._version:
+                self._crashes.succeeded()
+        self.poke()
+
+    def _gone(self, replica: Replica) -> None:
+        del self.replicas[replica.task.id]
+        result = replica.result or api_pb2.GenericResult()
+        now = asyncio.get_running_loop().time()
+        failed = result.status != api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
+        if failed:
+            text = f"container {replica.task.id}: {result.exception}\n"
+            self._cloud.logs.append(replica.task.id, api_pb2.FILE_DESCRIPTOR_INFO, text)
+        stable = replica.ready_since is not None and now - replica.ready_since >= _STABLE_AFTER
+        if replica.definition_id == self._version and not self._closed:
+            if failed and not stable and not replica.dismissed:
+                self._crashes.failed(result, now)
+            elif stable:
+                self._crashes.succeeded()
+        self._cloud.tasks.finish(replica.task.id, result)
+        if self._crashes.broken and not any(other.takes_work for other in self.replicas.values()):
+            self._wanted = False
+            self._cloud.calls.fail_queued(self.function_id, self._crashes.verdict())

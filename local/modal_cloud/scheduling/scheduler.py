@@ -1,0 +1,156 @@
+"""The pools of all functions, and what the rest of the cloud tells them (`seams.Scheduler`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import psutil
+from modal_proto import api_pb2
+
+from local.modal_cloud.records import Task
+from local.modal_cloud.scheduling.pool import Pool
+from local.modal_cloud.scheduling.replica import OVERDUE_GRACE, Phase, Replica
+
+if TYPE_CHECKING:
+    from local.modal_cloud.cloud import Cloud
+
+_CLOSING_GRACE = 3.0
+"""Seconds that containers get when the emulator stops."""
+_log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._pools: dict[str, Pool] = {}
+        self._started = False
+
+    async def start(self) -> None:
+        for task in self._cloud.tasks.unfinished():
+            _end_leftover(task)
+            killed = api_pb2.GenericResult(
+                status=api_pb2.GenericResult.GENERIC_STATUS_TERMINATED, exception="the local cloud was stopped"
+            )
+            self._cloud.tasks.finish(task.id, killed)
+        self._started = True
+        for app in self._cloud.apps.running():
+            self.app_published(app.id)
+
+    async def close(self) -> None:
+        self._started = False
+        for pool in self._pools.values():
+            pool.stop_all(_CLOSING_GRACE)
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        self._pools.clear()
+
+    # -- from apps and functions
+
+    def app_published(self, app_id: str) -> None:
+        for function in self._cloud.functions.of_app(app_id):
+            self._pool(function.id)
+        for pool in self._of_app(app_id):
+            pool.poke()
+
+    def app_stopped(self, app_id: str) -> None:
+        for pool in self._of_app(app_id):
+            pool.stop_all()
+
+    def settings_changed(self, function_id: str) -> None:
+        self._poke(function_id)
+
+    # -- from calls
+
+    def inputs_queued(self, function_id: str) -> None:
+        self._poke(function_id)
+
+    def input_finished(self, task_id: str, input_id: str) -> None:
+        found = self._find(task_id)
+        if found is not None:
+            found[0].input_finished(task_id)
+
+    def input_overdue(self, task_id: str, input_id: str) -> None:
+        found = self._find(task_id)
+        if found is not None:
+            found[1].stop(OVERDUE_GRACE)
+
+    # -- from the container's own RPCs
+
+    def container_ready(self, task_id: str) -> None:
+        found = self._find(task_id)
+        if found is not None:
+            found[1].ready()
+
+    def server_entered(self, task_id: str) -> None:
+        found = self._find(task_id)
+        if found is not None:
+            found[1].server_entered()
+
+    def task_result(self, task_id: str, result: api_pb2.GenericResult) -> None:
+        found = self._find(task_id)
+        if found is not None:
+            found[1].reported = result
+
+    def heartbeat(self, task_id: str) -> None:
+        """Death is seen at once (pidfd), so heartbeats tell nothing new here."""
+
+    # -- from anyone
+
+    def stop_task(self, task_id: str, graceful: bool) -> None:
+        found = self._find(task_id)
+        if found is None:
+            return
+        if graceful:
+            found[1].drain()
+        else:
+            found[1].stop()
+
+    # -- for the ingress
+
+    def pool(self, function_id: str) -> Pool:
+        """KeyError for functions that are not live."""
+        return self._pools[function_id]
+
+    def gpus_in_use(self) -> dict[str, int]:
+        """GPU type → number reserved by containers that exist, whatever they do. Nothing is ever refused for them."""
+        used: Counter[str] = Counter()
+        for pool in self._pools.values():
+            for replica in pool.replicas.values():
+                gpu = replica.function.resources.gpu_config
+                if gpu.count and replica.phase is not Phase.GONE:
+                    used[gpu.gpu_type] += gpu.count
+        return dict(used)
+
+    def _pool(self, function_id: str) -> Pool:
+        if function_id not in self._pools:
+            self._pools[function_id] = Pool(self._cloud, function_id)
+        return self._pools[function_id]
+
+    def _poke(self, function_id: str) -> None:
+        if self._started:
+            self._pool(function_id).poke()
+
+    def _of_app(self, app_id: str) -> list[Pool]:
+        return [
+            pool for function_id, pool in self._pools.items() if self._cloud.functions.get(function_id).app_id == app_id
+        ]
+
+    def _find(self, task_id: str) -> tuple[Pool, Replica] | None:
+        for pool in self._pools.values():
+            if task_id in pool.replicas:
+                return pool, pool.replicas[task_id]
+        return None
+
+
+def _end_leftover(task: Task) -> None:
+    """A container ends with its emulator; this is for the one in a thousand that is slow about it."""
+    if task.pid is None or task.process_started_at is None:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(task.pid)
+        if abs(process.create_time() - task.process_started_at) < 1:
+            process.kill()
+            process.wait(5)
