@@ -15,11 +15,13 @@ class ApiKeyProvider(Provider):
         return compare(olds, news, replace=("rotation",))
 
     def create(self, props: Properties) -> CreateResult:
-        return CreateResult(secrets.token_hex(8), {"rotation": props["rotation"], "value": secrets.token_urlsafe(32)})
+        # The prefix keeps the key from starting with a dash, which SGLang's argument parser takes for an option.
+        key = f"sk-{secrets.token_urlsafe(32)}"
+        return CreateResult(secrets.token_hex(8), {"rotation": props["rotation"], "value": key})
 
 
 class ApiKey(Resource, module="modal", name="ApiKey"):
-    """Output: `value`, 32 random bytes in URL-safe base64, secret. Another `rotation` makes another key."""
+    """Output: `value`, `sk-` and 32 random bytes in URL-safe base64, secret. Another `rotation` makes another key."""
 
     value: pulumi.Output[str]
 

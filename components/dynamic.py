@@ -60,6 +60,8 @@ def say(resource: str, text: str) -> None:
 
 
 def money(dollars: float) -> str:
+    if dollars < 0.01:
+        return "$0.01"
     return f"${dollars:.2f}" if dollars < 100 else f"${dollars:,.0f}"
 
 

@@ -71,6 +71,8 @@ class SmokeTestProvider(Provider):
         say("smoke test", f"starting a replica of {props['app']}: {props['estimate']}")
         reports = modal_api.stack_dict(props["environment"], props["jobsDict"])
         release, limit = props["release"], float(props["startupSeconds"])
+        with modal_api.explained("smoke test", props["environment"]):
+            reports.pop(f"failed/{release}", None)  # from an earlier try, before whatever was mended since
         began, said = time.monotonic(), time.monotonic()
         stop = threading.Event()
         threading.Thread(target=_keep_asking, args=(props["url"], limit, stop), daemon=True).start()
@@ -80,7 +82,8 @@ class SmokeTestProvider(Provider):
                     if ready := reports.get(f"ready/{release}"):
                         return ready
                     if failed := reports.get(f"failed/{release}"):
-                        raise CheckFailed(f"a replica did not start: {failed['error']}")
+                        cause = failed["error"].partition(" Next: ")[0].rstrip(".")
+                        raise CheckFailed(f"a replica did not start: {cause}")
                 if time.monotonic() - said > 10:
                     said = time.monotonic()
                     say("smoke test", f"waiting for a warm replica, {waited:.0f} s of at most {limit:.0f} s")

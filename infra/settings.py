@@ -67,7 +67,8 @@ class StackConfig(Data):
     region: str | None = None
     routing_region: str | None = None
     hf_token: str | None = Field(None, min_length=1)
-    api_key: str | None = Field(None, min_length=16)
+    # SGLang's argument parser takes a value that starts with a dash for an option.
+    api_key: str | None = Field(None, min_length=16, pattern=r"^[^-\s]\S*$")
     api_key_rotation: int = Field(0, ge=0)
     deployment_strategy: Literal["rolling", "recreate"] = "rolling"
     smoke_test: Literal["onDeploy", "never"] = "onDeploy"
