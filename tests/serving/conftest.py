@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from serving.compile import compile_kernels
 from serving.download import download_weights
 from serving.manifest import MANIFEST
 from serving.recipe import Recipe, kernel_key, load_recipe
@@ -162,6 +163,28 @@ def make_stack(make_recipe: RecipeMaker, downloaded: Path) -> Callable[..., Stac
 @pytest.fixture
 def stack(make_stack: Callable[..., Stack]) -> Stack:
     return make_stack()
+
+
+@pytest.fixture
+def compiled(
+    tmp_path_factory: pytest.TempPathFactory, container_environment: dict[str, str]
+) -> Callable[[Stack], None]:
+    """`compiled(stack)` puts a complete kernel artifact in place: really compiled at the first call, copied after."""
+
+    def put(stack: Stack) -> None:
+        folder = Path(stack.recipe.kernel_path(stack.key))
+        if stack.key not in _ARTIFACTS:
+            quiet: dict[str, Any] = {"report": lambda _: None, "out": lambda _: None, "commit_volume": lambda: None}
+            compile_kernels(stack.recipe, stack.commit, stack.key, environment=container_environment, **quiet)
+            _ARTIFACTS[stack.key] = tmp_path_factory.mktemp("kernels") / stack.key
+            shutil.copytree(folder, _ARTIFACTS[stack.key])
+        else:
+            shutil.copytree(_ARTIFACTS[stack.key], folder)
+
+    return put
+
+
+_ARTIFACTS: dict[str, Path] = {}
 
 
 def processes_with(text: str) -> list[int]:

@@ -86,6 +86,16 @@ def test_the_cause_is_the_exception_and_not_the_noise_around_it() -> None:
         (["usage: x", "launch_server.py: error: unrecognized arguments: --tpp 8"], "unrecognized arguments: --tpp 8"),
         (["Subprocess scheduler_0 (pid=3443) crashed with exit code -9."], "scheduler_0"),
         (["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"], "CUDA out of memory"),
+        (
+            [
+                "Traceback (most recent call last):",
+                '  File "x.py", line 1',
+                "    f()",
+                "standin.Corrupt: shard 2 is bad",
+                "end",
+            ],
+            "standin.Corrupt: shard 2 is bad",
+        ),
         (["all is well"], None),
     ],
 )

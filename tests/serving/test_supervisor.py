@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from serving.compile import compile_kernels
 from serving.errors import ServingError
 from serving.health import probe
 from serving.loopback import Answer, request
@@ -63,19 +62,20 @@ class Container:
 
 
 @pytest.fixture
-def make(make_stack: Callable[..., Stack], container_environment: dict[str, str]) -> Iterator[Make]:
+def make(
+    make_stack: Callable[..., Stack], compiled: Callable[[Stack], None], container_environment: dict[str, str]
+) -> Iterator[Make]:
     containers: list[Container] = []
 
     def make_container(
         changes: dict[str, Any] | None = None,
         flags: dict[str, Any] | None = None,
         environment: dict[str, str] | None = None,
-        compiled: bool = True,
+        with_kernels: bool = True,
     ) -> Container:
         stack = make_stack(changes)
-        if compiled:
-            quiet: dict[str, Any] = {"report": lambda _: None, "out": lambda _: None, "commit_volume": lambda: None}
-            compile_kernels(stack.recipe, stack.commit, stack.key, environment=container_environment, **quiet)
+        if with_kernels:
+            compiled(stack)
         stack.recipe = stack.recipe.with_engine_args(flags or {})
         containers.append(Container(stack, {**container_environment, **(environment or {})}))
         return containers[-1]
@@ -106,6 +106,20 @@ def test_a_start_a_life_and_a_clean_stop(make: Make) -> None:
     time.sleep(2 * container.stack.recipe.deadlines.monitor_interval)
     assert not container.died, "a stop that was asked for was taken for a crash"
     assert not container.said("FATAL")
+
+
+def test_nothing_is_left_to_compile_for_a_serving_container(make: Make) -> None:
+    container = make()
+    kernels = Path(container.stack.recipe.kernel_path(container.stack.key))
+
+    def written() -> dict[str, float]:
+        return {str(path): path.stat().st_mtime for path in kernels.rglob("*") if path.is_file()}
+
+    before = written()
+    container.supervisor.start()
+    for words in (3, 500, 1500, 3000):
+        assert container.ask("word " * words).status == 200
+    assert written() == before
 
 
 def test_the_key_is_seen_nowhere_and_its_file_is_gone(make: Make, monkeypatch: Any, tmp_path: Path) -> None:
@@ -196,7 +210,7 @@ def test_a_flipped_byte_in_a_shard_stops_the_start(make: Make) -> None:
 
 
 def test_missing_kernels_stop_it_before_the_engine_starts(make: Make) -> None:
-    container = make(compiled=False)
+    container = make(with_kernels=False)
     with pytest.raises(ServingError, match=r"kernels: .*not compiled for this key.*pulumi up"):
         container.supervisor.start()
     assert not container.said("launch_server")
@@ -272,11 +286,7 @@ def test_the_process_really_ends_with_status_1(make: Make) -> None:
     for line in process.stdout:
         lines.append(line)
         if line.startswith("ready in "):
-            engine = next(pid for pid in container.engine_pids() if pid != process.pid)
-            for pid in sorted(container.engine_pids()):
-                if pid != process.pid:
-                    engine = min(engine, pid)
-            os.kill(engine, 9)
+            os.kill(min(container.engine_pids()), 9)
     assert process.wait(20) == 1, "".join(lines)
     assert any(line.startswith("[monitor] FATAL: SGLang died (code -9)") for line in lines)
     container.wait_until(lambda: not container.engine_pids())
