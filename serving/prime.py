@@ -8,6 +8,7 @@ container at its start and in its first requests: 25 to 40 s and stalls of 8 to 
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from serving.warmup import CHAT_PATH, problem_of, prompt_of, warm_up
 # Tokens; on both sides of where SGLang and its kernels change their ways (1,024 and the index top-k of 2,048).
 _PROMPT_SIZES = (60, 200, 900, 1100, 2000, 2400, 4000)
 _BATCH = 48
+_ANSWERED = re.compile(r'"POST /\S+ HTTP/1\.1" 200')
+"""The access log of our own requests, of which there are dozens."""
 
 
 def prime_caches(
@@ -46,6 +49,10 @@ def prime_caches(
     """
     attention = threading.Event()
 
+    def worth_reading(line: str) -> None:
+        if not _ANSWERED.search(line):
+            out(line)
+
     def watch(line: str) -> None:
         if module.READY_LINE.search(line):
             attention.set()
@@ -55,7 +62,7 @@ def prime_caches(
     variables = module.engine_environment(recipe, recipe.kernel_path(key), compiling=True)
     report("kernels: first start with the serving flags, for the caches that the compile tool does not fill")
     out(f"[compile] {' '.join(argv)}")
-    engine = EngineProcess(argv, {**environment, **variables}, LogPump(redact, out, watch), attention.set)
+    engine = EngineProcess(argv, {**environment, **variables}, LogPump(redact, worth_reading, watch), attention.set)
     try:
         wait_until_healthy(
             engine,

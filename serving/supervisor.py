@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,9 @@ from serving.recipe import Recipe
 from serving.redaction import Redactor
 from serving.verify import check_kernels, check_weights
 from serving.warmup import warm_up
+
+
+_OWN_SCRAPE = re.compile(r'127\.0\.0\.1:\d+ - "GET /metrics HTTP/1\.1" 200')
 
 
 def _end_container() -> None:
@@ -137,7 +141,7 @@ class Supervisor:
         argv = self._module.launch_command(recipe, recipe.model_path(self._commit), config_path)
         variables = self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key))
         self._out(f"[startup] {' '.join(argv)}")
-        pump = LogPump(self._redact, self._out, self._watch)
+        pump = LogPump(self._redact, self._forward, self._watch)
         try:
             self._engine = EngineProcess(argv, {**self._environment, **variables}, pump, self._attention.set)
         except OSError as error:
@@ -146,6 +150,11 @@ class Supervisor:
                 f"Next: check engine.image ({recipe.engine.image}) in the recipe, then pulumi up"
             ) from None
         return self._engine
+
+    def _forward(self, line: str) -> None:
+        # The monitor's own question every few seconds is no news.
+        if not _OWN_SCRAPE.search(line):
+            self._out(line)
 
     def _watch(self, line: str) -> None:
         if self._module.READY_LINE.search(line):
