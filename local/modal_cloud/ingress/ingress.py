@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from modal_proto import api_pb2
 
 from local.modal_cloud.errors import NotFound
 from local.modal_cloud.ingress import headers, ports
@@ -17,8 +18,6 @@ from local.modal_cloud.ingress.web_requests import WebRequests
 from local.modal_cloud.records import Endpoint
 
 if TYPE_CHECKING:
-    from modal_proto import api_pb2
-
     from local.modal_cloud.cloud import Cloud
 
 _LARGEST_HEADER = 64 * 1024
@@ -53,7 +52,10 @@ class Ingress:
     def url_for(self, app_id: str, function_name: str, method: str = "") -> str:
         """`http://127.0.0.1:PORT`, for ever the same. Raises OSError when no port is free."""
         app = self._cloud.apps.get(app_id)
-        endpoint_id = f"{app.environment}/{app.name or app.id}/{function_name}" + (f".{method}" if method else "")
+        # A new app gets its name when it is published, but its first deploy already carries it as description.
+        deploying = app.state == api_pb2.APP_STATE_INITIALIZING
+        name = app.name or (app.description if deploying else "") or app.id
+        endpoint_id = f"{app.environment}/{name}/{function_name}" + (f".{method}" if method else "")
         endpoint = self._cloud.endpoints.find(endpoint_id)
         if endpoint is None:
             taken = {other.port for other in self._cloud.endpoints.all()}

@@ -1,0 +1,73 @@
+"""Deploys and questions `apps.web_app` from tests."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import modal
+import requests
+
+from tests.local_cloud import LocalCloud
+
+T = TypeVar("T")
+
+
+@dataclass
+class WebApp:
+    cloud: LocalCloud
+    name: str
+
+    def deploy(self, version: str = "1", strategy: str = "rolling", **declared: Any) -> None:
+        document = json.dumps({"name": self.name, "version": version, **declared})
+        self.cloud.modal(
+            *("deploy", "--strategy", strategy, "-m", "tests.modal_cloud.apps.web_app"), env={"WEB_APP": document}
+        )
+
+    @property
+    def web(self) -> Any:
+        return modal.Cls.from_name(self.name, "Web")().serve
+
+    @property
+    def server(self) -> modal.Server:
+        return modal.Server.from_name(self.name, "Serve")
+
+    def url(self, ingress: str) -> str:
+        return self.web.get_web_url() if ingress == "web" else self.server.get_url()
+
+    def autoscaler(self, ingress: str) -> Any:
+        return self.web.autoscaler if ingress == "web" else self.server.autoscaler
+
+    def containers(self) -> set[str]:
+        """Ids of all containers of the app that exist."""
+        listed = json.loads(self.cloud.modal("container", "list", "--json").stdout)
+        return {row["Container ID"] for row in listed if row["App Name"] == self.name}
+
+    def stop(self) -> None:
+        self.cloud.modal("app", "stop", "--yes", self.name)
+
+
+def ask(url: str, path: str = "/", timeout: float = 30, **options: Any) -> dict[str, Any]:
+    response = requests.get(url + path, timeout=timeout, **options)
+    assert response.status_code == 200, f"{response.status_code} {response.text}"
+    return response.json()
+
+
+def answers(url: str) -> dict[str, Any] | None:
+    """What a server says that may not be up (503)."""
+    response = requests.get(url, timeout=30)
+    return response.json() if response.status_code == 200 else None
+
+
+def eventually(what: Callable[[], T], within: float = 15, pause: float = 0.1) -> T:
+    """The first true value of `what`."""
+    deadline = time.monotonic() + within
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {within} s"
+        time.sleep(pause)
