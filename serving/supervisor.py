@@ -25,7 +25,6 @@ from serving.redaction import Redactor
 from serving.verify import check_kernels, check_weights
 from serving.warmup import warm_up
 
-
 _OWN_SCRAPE = re.compile(r'127\.0\.0\.1:\d+ - "GET /metrics HTTP/1\.1" 200')
 
 
