@@ -234,9 +234,8 @@ def _download_estimate(recipe: Recipe) -> str:
     download, prices = recipe.download, recipe.prices
     hourly = 3600 * (download.cpu * prices.cpu_core_second + download.memory_mib / 1024 * prices.memory_gib_second)
     dollars = hourly * slow / 60
-    return (
-        f"{recipe.model.size_gb:g} GB, {fast:.0f}–{slow:.0f} min on CPU, at most {money(dollars)} ({money(hourly)}/h)"
-    )
+    minutes = f"{fast:.0f} to {slow:.0f} min" if slow >= 1 else "less than a minute"
+    return f"{recipe.model.size_gb:g} GB, {minutes} on CPU, at most {money(dollars)} ({money(hourly)}/h)"
 
 
 def _gpu_dollars(recipe: Recipe, seconds: float) -> str:

@@ -121,7 +121,7 @@ class Project:
 
         def note(event: auto.EngineEvent) -> None:
             done = event.resource_pre_event
-            if done and done.metadata.op != auto.OpType.SAME:
+            if done and done.metadata.op != auto.OpType.SAME and "pulumi:providers:" not in done.metadata.urn:
                 steps[done.metadata.urn.rsplit("::", 1)[1]] = str(done.metadata.op.value)
 
         try:
