@@ -24,7 +24,8 @@ def note(key: str) -> int:
     return count
 
 
-@app.function(env={"COLOUR": "blue"}, image=modal.Image.debian_slim().env({"SHAPE": "round thing"}))
+# As many as the machine can start at once: a map would ask for one container per input.
+@app.function(max_containers=2)
 def double(x):
     print(f"doubling {x!r:.40}")
     return x * 2
@@ -35,7 +36,7 @@ def surroundings():
     return os.environ["COLOUR"], os.environ["SHAPE"], os.getcwd(), "MODAL_TOKEN_SECRET" in os.environ
 
 
-@app.function()
+@app.function(max_containers=2)
 def unhappy(code):
     raise Unhappy(code)
 
