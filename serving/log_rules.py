@@ -98,7 +98,7 @@ RULES: tuple[Rule, ...] = (
         r"SafetensorError|HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer|incomplete metadata|checksum mismatch",
         "fatal",
         "a weight shard on the volume is damaged",
-        "pulumi refresh && pulumi up: the damaged file alone is fetched again",
+        "pulumi refresh, so that the damaged file alone is fetched again",
     ),
     _rule(
         "unknown-flag",
