@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from standin import chat, http, tokens
@@ -233,7 +233,7 @@ class Endpoints:
         )
 
 
-def _event_stream(events: AsyncIterator[bytes]) -> http.Response:
+def _event_stream(events: AsyncGenerator[bytes, None]) -> http.Response:
     return http.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, stream=events)
 
 

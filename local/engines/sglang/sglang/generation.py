@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from standin.chat import Plan
 from standin.engine_client import EngineClient
@@ -40,7 +40,7 @@ class Generation:
         async for _ in self.steps():
             pass
 
-    async def steps(self) -> AsyncIterator[tuple[int, int]]:
+    async def steps(self) -> AsyncGenerator[tuple[int, int], None]:
         """(index of the choice, tokens it got), in the order in which they come. Raises ClientGone."""
         queue: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
         tasks = [asyncio.create_task(self._run(index, plan, queue)) for index, plan in enumerate(self.plans)]

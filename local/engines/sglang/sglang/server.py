@@ -24,6 +24,7 @@ from sglang.process_tree import kill_children, kill_process_tree
 
 _SETTLE = 5.0
 _DRAIN_LOOK = 5.0
+_LAST_WORDS = 2.0
 _WATCH = 1.0
 
 
@@ -155,6 +156,7 @@ async def _drain_when_asked(endpoints: Endpoints, client: EngineClient) -> None:
             f"Remaining requests remaining_rids={waiting}."
         )
         if not waiting:
+            await asyncio.sleep(max(0.05, scaled(_LAST_WORDS)))  # the last answers are still being written
             kill_process_tree()
         await asyncio.sleep(scaled(_DRAIN_LOOK))
 

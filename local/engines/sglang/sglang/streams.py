@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from standin.chat import Plan
@@ -33,44 +34,46 @@ class _Cursor:
         return self._sent >= self.plan.completion_tokens
 
 
-async def chat_stream(generation: Generation, model: str, with_usage: bool) -> AsyncIterator[bytes]:
+async def chat_stream(generation: Generation, model: str, with_usage: bool) -> AsyncGenerator[bytes, None]:
     cursors = [_Cursor(plan) for plan in generation.plans]
     started: set[int] = set()
-    async for index, count in generation.steps():
-        cursor = cursors[index]
+    async with aclosing(generation.steps()) as steps:
+        async for index, count in steps:
+            cursor = cursors[index]
 
-        def chunk(
-            delta: dict[str, Any], finish: str | None = None, matched: int | str | None = None, index: int = index
-        ) -> bytes:
-            return shapes.chat_chunk(generation.id, model, index, delta, finish, matched)
+            def chunk(
+                delta: dict[str, Any], finish: str | None = None, matched: int | str | None = None, index: int = index
+            ) -> bytes:
+                return shapes.chat_chunk(generation.id, model, index, delta, finish, matched)
 
-        if index not in started:
-            started.add(index)
-            yield chunk({"reasoning_content": None, "role": "assistant", "content": ""})
-        reasoning, content = cursor.take(count)
-        if reasoning:
-            yield chunk({"reasoning_content": reasoning})
-        if content:
-            yield chunk({"reasoning_content": None, "content": content})
-        if cursor.ended:
-            for call in cursor.plan.calls:
-                for part in _call_parts(call):
-                    yield chunk({"reasoning_content": None, "tool_calls": [part]})
-            yield chunk({"reasoning_content": None}, cursor.plan.finish, cursor.plan.matched)
+            if index not in started:
+                started.add(index)
+                yield chunk({"reasoning_content": None, "role": "assistant", "content": ""})
+            reasoning, content = cursor.take(count)
+            if reasoning:
+                yield chunk({"reasoning_content": reasoning})
+            if content:
+                yield chunk({"reasoning_content": None, "content": content})
+            if cursor.ended:
+                for call in cursor.plan.calls:
+                    for part in _call_parts(call):
+                        yield chunk({"reasoning_content": None, "tool_calls": [part]})
+                yield chunk({"reasoning_content": None}, cursor.plan.finish, cursor.plan.matched)
     if with_usage:
         yield shapes.usage_chunk(generation.id, "chat.completion.chunk", model, _usage(generation))
     yield _DONE
 
 
-async def text_stream(generation: Generation, model: str, with_usage: bool) -> AsyncIterator[bytes]:
+async def text_stream(generation: Generation, model: str, with_usage: bool) -> AsyncGenerator[bytes, None]:
     cursors = [_Cursor(plan) for plan in generation.plans]
-    async for index, count in generation.steps():
-        cursor = cursors[index]
-        _, text = cursor.take(count)
-        plan = cursor.plan
-        end = (plan.finish, plan.matched) if cursor.ended else (None, None)
-        if text or cursor.ended:
-            yield shapes.text_chunk(generation.id, model, index, text, *end)
+    async with aclosing(generation.steps()) as steps:
+        async for index, count in steps:
+            cursor = cursors[index]
+            _, text = cursor.take(count)
+            plan = cursor.plan
+            end = (plan.finish, plan.matched) if cursor.ended else (None, None)
+            if text or cursor.ended:
+                yield shapes.text_chunk(generation.id, model, index, text, *end)
     if with_usage:
         yield shapes.usage_chunk(generation.id, "text_completion", model, _usage(generation))
     yield _DONE

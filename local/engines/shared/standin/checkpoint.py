@@ -17,8 +17,10 @@ _CRC = re.compile(rb'"crc32":"([0-9a-f]{8})"')
 _CHUNK = 4 << 20
 
 
-class CorruptCheckpoint(Exception):
-    """What is wrong, naming the file."""
+class SafetensorError(Exception):
+    """What is wrong, naming the file; in a traceback it looks like the real library's."""
+
+    __module__ = "safetensors_rust"
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, config: dict[str, Any]) -> Checkpoint:
-    """Checks every shard that the index names, all of it. Raises CorruptCheckpoint or OSError."""
+    """Checks every shard that the index names, all of it. Raises SafetensorError or OSError."""
     index_path = folder / "model.safetensors.index.json"
     if index_path.exists():
         try:
             weight_map: dict[str, str] = json.loads(index_path.read_text(encoding="utf-8"))["weight_map"]
         except (ValueError, KeyError) as error:
-            raise CorruptCheckpoint(f"cannot read the weight map of {index_path}: {error!r}") from None
+            raise SafetensorError(f"cannot read the weight map of {index_path}: {error!r}") from None
     else:
         names = sorted(path.name for path in folder.glob("*.safetensors"))
         if not names:
-            raise CorruptCheckpoint(f"Cannot find any model weights with `{folder}`")
+            raise SafetensorError(f"Cannot find any model weights with `{folder}`")
         weight_map = {}
         for name in names:
             weight_map |= dict.fromkeys(_header(folder / name)[1], name)
@@ -60,9 +62,7 @@ def load(folder: Path, config: dict[str, Any]) -> Checkpoint:
     for shard in sorted(found):
         path = folder / shard
         if not path.exists():
-            raise CorruptCheckpoint(
-                f"{path} is missing, but {index_path.name} names it for {len(found[shard])} tensors"
-            )
+            raise SafetensorError(f"{path} is missing, but {index_path.name} names it for {len(found[shard])} tensors")
         total += _check_shard(path, found[shard])
     return Checkpoint(config, total, len(weight_map), len(found))
 
@@ -73,11 +73,11 @@ def _header(path: Path) -> tuple[int, dict[str, Any]]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if 8 + length > size:
-            raise CorruptCheckpoint(f"Error while deserializing header of {path}: HeaderTooLarge ({length} bytes)")
+            raise SafetensorError(f"Error while deserializing header of {path}: HeaderTooLarge ({length} bytes)")
         try:
             header = json.loads(file.read(length))
         except ValueError as error:
-            raise CorruptCheckpoint(
+            raise SafetensorError(
                 f"Error while deserializing header of {path}: InvalidHeaderDeserialization ({error})"
             ) from None
     header.pop("__metadata__", None)
@@ -89,20 +89,20 @@ def _check_shard(path: Path, expected: set[str]) -> int:
     start, header = _header(path)
     missing = expected - set(header)
     if missing:
-        raise CorruptCheckpoint(f"{path} has no tensor {min(missing)} ({len(missing)} missing in all)")
+        raise SafetensorError(f"{path} has no tensor {min(missing)} ({len(missing)} missing in all)")
     end = 0
     for name, tensor in sorted(header.items(), key=lambda item: item[1].get("data_offsets", [0])):
         try:
             first, last = tensor["data_offsets"]
             size = prod(tensor["shape"]) * _ITEM_BITS[tensor["dtype"]] // 8
         except (KeyError, TypeError, ValueError):
-            raise CorruptCheckpoint(f"Error while deserializing header of {path}: InvalidTensor({name})") from None
+            raise SafetensorError(f"Error while deserializing header of {path}: InvalidTensor({name})") from None
         if first != end or last - first != size:
-            raise CorruptCheckpoint(f"Error while deserializing header of {path}: InvalidOffset({name})")
+            raise SafetensorError(f"Error while deserializing header of {path}: InvalidOffset({name})")
         end = last
     actual = path.stat().st_size
     if start + end != actual:
-        raise CorruptCheckpoint(
+        raise SafetensorError(
             f"Error while deserializing header of {path}: MetadataIncompleteBuffer "
             f"(tensors end at {start + end}, the file at {actual})"
         )
@@ -123,4 +123,4 @@ def _check_content(path: Path, header_size: int) -> None:
         while chunk := file.read(_CHUNK):
             crc = zlib.crc32(chunk, crc)
     if f"{crc:08x}" != match[1].decode():
-        raise CorruptCheckpoint(f"{path} is corrupt: CRC-32 {crc:08x}, its header says {match[1].decode()}")
+        raise SafetensorError(f"{path} is corrupt: CRC-32 {crc:08x}, its header says {match[1].decode()}")

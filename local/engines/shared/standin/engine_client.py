@@ -7,7 +7,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 
@@ -32,7 +32,7 @@ class EngineClient:
         """Ids of the requests that have not ended."""
         return list(self._queues)
 
-    async def generate(self, request_id: str, prompt: int, new: int, external: bool) -> AsyncIterator[int]:
+    async def generate(self, request_id: str, prompt: int, new: int, external: bool) -> AsyncGenerator[int, None]:
         """Yields how many tokens each step brought, `new` in all; leaving early aborts the request."""
         queue: asyncio.Queue[int] = asyncio.Queue()
         key = f"{request_id}-{next(self._ids)}"

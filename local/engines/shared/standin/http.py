@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -32,7 +33,7 @@ class Response:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 def json_response(document: Any, status: int = 200, **headers: str) -> Response:
@@ -132,8 +133,9 @@ async def _write(writer: asyncio.StreamWriter, response: Response, close: bool, 
             writer.write(response.body)
         await writer.drain()
         return
-    async for chunk in response.stream:
-        writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-        await writer.drain()
+    async with aclosing(response.stream) as stream:  # a client that leaves ends the generation at once
+        async for chunk in stream:
+            writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            await writer.drain()
     writer.write(b"0\r\n\r\n")
     await writer.drain()
