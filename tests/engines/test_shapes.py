@@ -1,4 +1,4 @@
-"""At GLM-5.1's dimensions the stand-in compiles the shapes that the real engine was seen to compile; what it imports."""
+"""At GLM-5.1's dimensions the stand-in compiles the shapes that the real engine compiles; and what it imports."""
 
 from __future__ import annotations
 
