@@ -20,7 +20,7 @@ from serving.errors import ServingError
 from serving.exit_status import explain
 from serving.kernel_log import KernelLog
 from serving.log_pump import LineSink, LogPump, print_line
-from serving.log_triage import cause_of_failure, classify
+from serving.log_triage import classify, last_words
 from serving.manifest import (
     MANIFEST,
     KernelsManifest,
@@ -202,10 +202,9 @@ def _run_tool(
         ) from None
 
     def failure(what: str) -> ServingError:
-        cause = cause_of_failure(process.last_lines)
         return ServingError(
             redact(
-                f"kernels: {what}{f': {cause}' if cause else ''}. Next: mend the cause, then pulumi up "
+                f"kernels: {what}{last_words(process.last_lines)}. Next: mend the cause, then pulumi up "
                 "(kernels compiled so far are kept)"
             )
         )

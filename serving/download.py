@@ -275,7 +275,7 @@ class _Landing:
     def _watch(self) -> None:
         rate = TransferRate()
         next_line = 0.0
-        next_commit, committed = time.monotonic() + self._commit_interval, self._count_checked()
+        next_commit, committed = time.monotonic() + self._commit_interval, 0
         while True:
             over = self._done.wait(_SECONDS_BETWEEN_LOOKS)
             if over:

@@ -10,7 +10,7 @@ from serving.engine_process import EngineProcess
 from serving.errors import ServingError
 from serving.exit_status import explain
 from serving.log_pump import LineSink, print_line
-from serving.log_triage import cause_of_failure, classify
+from serving.log_triage import cause_of_failure, classify, last_words
 from serving.loopback import request
 
 _PROBE_TIMEOUT = 20.0
@@ -29,11 +29,10 @@ def why_it_died(engine: EngineProcess, name: str, while_doing: str) -> ServingEr
     code = engine.returncode if engine.returncode is not None else 0
     lines = engine.last_lines
     cause = cause_of_failure(lines)
-    said = f": {cause}" if cause else ""
     finding = classify(cause) if cause else None
     advice = finding.action if finding and finding.severity == "fatal" else "mend the cause (more in `modal app logs`)"
     return ServingError(
-        f"{name} died while {while_doing} (code {code}: {explain(code, lines)}){said}. Next: {advice}, then pulumi up"
+        f"{name} died while {while_doing} (code {code}: {explain(code, lines)}){last_words(lines)}. Next: {advice}, then pulumi up"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from serving.log_rules import RULES, Severity
@@ -63,6 +63,14 @@ def cause_of_failure(lines: Iterable[str]) -> str | None:
             if finding and finding.severity == "fatal" and finding.rule not in _GENERIC:
                 crash = text
     return exception or usage or crash
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """What to say of a process's end: `: <cause>`, or its last line where nothing in the log names a cause."""
+    if cause := cause_of_failure(lines):
+        return f": {cause}"
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"; its last line: {last[:200]}" if last else "; it said nothing"
 
 
 def report(lines: Iterable[str], *, compiling: bool = False) -> str:

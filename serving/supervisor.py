@@ -25,7 +25,7 @@ from serving.redaction import Redactor
 from serving.verify import check_kernels, check_weights
 from serving.warmup import warm_up
 
-_OWN_SCRAPE = re.compile(r'127\.0\.0\.1:\d+ - "GET /metrics HTTP/1\.1" 200')
+_OWN_QUESTION = re.compile(r'127\.0\.0\.1:\d+ - "GET /(?:metrics|health) HTTP/1\.1"')
 
 
 def _end_container() -> None:
@@ -151,8 +151,8 @@ class Supervisor:
         return self._engine
 
     def _forward(self, line: str) -> None:
-        # The monitor's own question every few seconds is no news.
-        if not _OWN_SCRAPE.search(line):
+        # The health probe's and the monitor's own access-log lines, one every few seconds, are no news.
+        if not _OWN_QUESTION.search(line):
             self._out(line)
 
     def _watch(self, line: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.log_triage import cause_of_failure, classify, main, report
+from serving.log_triage import cause_of_failure, classify, last_words, main, report
 
 # The reference deployment's table of known compile noise: (line, severity while compiling, severity while serving).
 KNOWN_NOISE = [
@@ -106,6 +106,15 @@ def test_causes(lines: list[str], cause: str | None) -> None:
     else:
         assert found is not None
         assert cause in found
+
+
+def test_without_a_known_cause_the_last_line_is_told() -> None:
+    assert (
+        last_words(["starting", "no flag catalogue for sglang 9", ""])
+        == "; its last line: no flag catalogue for sglang 9"
+    )
+    assert last_words(["x", "ValueError: bad"]) == ": ValueError: bad"
+    assert last_words([]) == "; it said nothing"
 
 
 def test_a_report_puts_the_worst_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
