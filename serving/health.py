@@ -31,9 +31,8 @@ def why_it_died(engine: EngineProcess, name: str, while_doing: str) -> ServingEr
     cause = cause_of_failure(lines)
     finding = classify(cause) if cause else None
     advice = finding.action if finding and finding.severity == "fatal" else "mend the cause (more in `modal app logs`)"
-    return ServingError(
-        f"{name} died while {while_doing} (code {code}: {explain(code, lines)}){last_words(lines)}. Next: {advice}, then pulumi up"
-    )
+    died = f"{name} died while {while_doing} (code {code}: {explain(code, lines)})"
+    return ServingError(f"{died}{last_words(lines)}. Next: {advice}, then pulumi up")
 
 
 def wait_until_healthy(
