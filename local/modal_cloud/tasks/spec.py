@@ -52,6 +52,9 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
             "LOCAL_IMAGE_TAG": image.tag,
         }
     )
+    gpu = function.resources.gpu_config
+    if gpu.count:  # what the stand-in engines take for the machine's GPUs
+        environment["LOCAL_GPU"] = f"{gpu.gpu_type}:{gpu.count}"
     python_path = [SOURCE_FOLDER, *(str(folder) for folder in image.brings.python_path)]
     if inherited := environment.pop("PYTHONPATH", ""):
         python_path.append(inherited)
