@@ -21,7 +21,7 @@ class LocalCloud:
     """Complete environment of a client: this process's, less its tokens, plus what `python -m local env` says."""
 
     def start(self) -> None:
-        base = {key: value for key, value in os.environ.items() if not key.startswith(("MODAL_", "HF_"))}
+        base = {key: value for key, value in os.environ.items() if not key.startswith(("MODAL_", "HF_", "PYTEST_"))}
         self.env = {**base, "LOCAL_DIR": str(self.dir)}
         self.run([sys.executable, "-m", "local", "start"])
         exports = self.run([sys.executable, "-m", "local", "env"]).stdout

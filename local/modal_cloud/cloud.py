@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,13 +133,16 @@ class Cloud:
 
     async def start(self) -> None:
         """Everything of the former life is taken up again. Raises OSError when a port is taken."""
+        # Bound before any container starts; who connects now is answered once all is up.
+        listener = socket.create_server(("127.0.0.1", self.settings.port), backlog=1024)
         await self.http.start()
         await self.runtime.start()
         self.calls.start()
         await self.scheduler.start()
         await self.ingress.start()
-        self._server = grpclib.server.Server(self.handlers(), config=grpc_config())
-        await self._server.start("127.0.0.1", self.settings.port)
+        server = grpclib.server.Server(self.handlers(), config=grpc_config())
+        await server.start(sock=listener)
+        self._server = server
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:

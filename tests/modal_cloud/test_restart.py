@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,32 +17,25 @@ from tests.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.cloud
 
-SPAWN = """
+CLIENT = """
+import time
 import modal
-for name, args in {calls!r}:
-    print(modal.Function.from_name("durable", name).spawn(*args).object_id)
+
+notes = modal.Dict.from_name("durable-notes", create_if_missing=True)
+spawn = lambda name, *args: modal.Function.from_name("durable", name).spawn(*args).object_id
+get = lambda call_id, timeout=30: modal.FunctionCall.from_id(call_id).get(timeout=timeout)
+
+def wait_for(*keys):
+    deadline = time.monotonic() + 30
+    while not all(notes.get(key) for key in keys):
+        assert time.monotonic() < deadline, keys
+        time.sleep(0.05)
 """
 
 
-def spawn(cloud: LocalCloud, *calls: tuple[str, tuple[object, ...]]) -> list[str]:
-    return cloud.python(SPAWN.format(calls=list(calls))).stdout.split()
-
-
-def result(cloud: LocalCloud, call_id: str, timeout: float = 30) -> str:
-    code = f"import modal; print(modal.FunctionCall.from_id({call_id!r}).get(timeout={timeout}))"
-    return cloud.python(code).stdout.strip()
-
-
-def note(cloud: LocalCloud, key: str) -> int:
-    code = f"import modal; print(modal.Dict.from_name('durable-notes').get({key!r}, 0))"
-    return int(cloud.python(code).stdout)
-
-
-def wait_for_note(cloud: LocalCloud, key: str) -> None:
-    deadline = time.monotonic() + 30
-    while not note(cloud, key):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def client(cloud: LocalCloud, code: str) -> list[str]:
+    """Words printed by a program that has the functions above."""
+    return cloud.python(CLIENT + code).stdout.split()
 
 
 def kill(cloud: LocalCloud) -> None:
@@ -69,13 +64,15 @@ def test_calls_and_objects_survive(own_cloud: LocalCloud, end: str) -> None:
     before = dict(cloud.env)
     cloud.modal("deploy", "-m", "tests.modal_cloud.apps.durable_app")
     cloud.modal("secret", "create", "kept", "A=1")
-    (done_id,) = spawn(cloud, ("work", ("done", 0)))
-    assert result(cloud, done_id) == "done"
-    running_id, queued_id, retried_id = spawn(
-        cloud, ("work", ("running", 2)), ("work", ("queued", 0)), ("second_try", ("retried",))
+    done_id, running_id, queued_id, retried_id = client(
+        cloud,
+        """
+done = spawn("work", "done", 0)
+get(done)
+print(done, spawn("work", "running", 6), spawn("work", "queued", 0), spawn("second_try", "retried"))
+wait_for("running", "retried")
+""",
     )
-    wait_for_note(cloud, "running")
-    wait_for_note(cloud, "retried")
     kill(cloud) if end == "kill" else cloud.stop()
     deadline = time.monotonic() + 10
     while left := left_over(cloud):
@@ -83,12 +80,16 @@ def test_calls_and_objects_survive(own_cloud: LocalCloud, end: str) -> None:
         time.sleep(0.1)
     cloud.start()
     assert cloud.env == before
-    assert result(cloud, done_id, 0) == "done"
-    assert result(cloud, running_id) == "running"
-    assert result(cloud, queued_id) == "queued"
-    assert result(cloud, retried_id) == "second"
-    # Interrupted once: it ran twice. The others ran as often as they had to.
-    assert [note(cloud, key) for key in ("done", "running", "queued", "retried")] == [1, 2, 1, 2]
+    answers = client(
+        cloud,
+        f"""
+print(get({done_id!r}, 0), *map(get, {[running_id, queued_id, retried_id]!r}))
+print(*map(notes.get, ["done", "running", "queued", "retried"]))
+""",
+    )
+    assert answers[:4] == ["done", "running", "queued", "second"]
+    # What was interrupted ran again; the others ran as often as they had to.
+    assert answers[4:] == ["1", "2", "1", "2"]
     assert "kept" in cloud.modal("secret", "list").stdout
     listing = cloud.modal("volume", "ls", "durable-volume").stdout
     assert all(name in listing for name in ("done", "running", "queued"))
@@ -98,11 +99,7 @@ def test_calls_and_objects_survive(own_cloud: LocalCloud, end: str) -> None:
 def test_clients_wait_through_a_restart(own_cloud: LocalCloud) -> None:
     cloud = own_cloud
     cloud.modal("deploy", "-m", "tests.modal_cloud.apps.durable_app")
-    (call_id,) = spawn(cloud, ("work", ("long", 4)))
-    wait_for_note(cloud, "long")
-    import subprocess
-    import sys
-
+    (call_id,) = client(cloud, 'print(spawn("work", "long", 6))\nwait_for("long")')
     code = f"import modal; print(modal.FunctionCall.from_id({call_id!r}).get(timeout=60))"
     with subprocess.Popen([sys.executable, "-c", code], env=cloud.env, stdout=subprocess.PIPE, text=True) as waiting:
         time.sleep(1.5)

@@ -19,7 +19,7 @@ def work(key, seconds):
     return key
 
 
-@app.function(retries=modal.Retries(max_retries=1, initial_delay=3.0))
+@app.function(retries=modal.Retries(max_retries=1, initial_delay=5.0))
 def second_try(key):
     notes[key] = notes.get(key, 0) + 1
     if notes[key] == 1:
