@@ -88,11 +88,9 @@ class Engine:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log[-3000:]
-            try:
+            with contextlib.suppress(OSError):  # it does not listen yet
                 if self.request("GET", "/health", key=None).status == 200:
                     return time.monotonic() - self.started
-            except OSError:
-                pass
             time.sleep(0.01)
         raise AssertionError(f"not ready within {seconds} s:\n{self.log[-3000:]}")
 

@@ -142,6 +142,13 @@ def test_a_prompt_longer_than_the_context_is_refused(engine: Engine) -> None:
     assert "longer than the model's context length (8192 tokens)" in answer.json()["message"]
 
 
+def test_an_error_of_its_own_is_a_500(engine: Engine) -> None:
+    answer = engine.chat("", messages=[{"role": "user", "content": "hi", "tool_calls": [1]}])
+    assert answer.status == 500
+    assert answer.json()["type"] == "InternalServerError"
+    assert engine.chat("hi").status == 200
+
+
 def test_unknown_paths_and_methods(engine: Engine) -> None:
     assert engine.request("GET", "/nope").status == 404
     assert engine.request("GET", "/v1/chat/completions").status == 405

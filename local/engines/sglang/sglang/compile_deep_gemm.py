@@ -58,26 +58,28 @@ def _ask_until_answered(args: ServerArgs, timeout: float) -> bool:
     """Asks for the model list, then for one generation. False when `timeout` seconds have passed."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        try:
-            if _request(args, "GET", "/v1/models", None) == 200:
-                body = {"input_ids": [0, 1, 2, 3], "sampling_params": {"max_new_tokens": 8, "temperature": 0}}
-                status = _request(args, "POST", "/generate", body)
-                if status != 200:
-                    raise RuntimeError(f"Sync request failed: {status}")
+        if _request(args, "GET", "/v1/models", None) == 200:
+            body = {"input_ids": [0, 1, 2, 3], "sampling_params": {"max_new_tokens": 8, "temperature": 0}}
+            if _request(args, "POST", "/generate", body) == 200:
                 return True
-        except (OSError, http.client.HTTPException):
-            pass  # not serving yet, or never again: the real tool cannot tell either
         time.sleep(min(scaled(_POLL), max(0.0, deadline - time.monotonic())))
     return False
 
 
-def _request(args: ServerArgs, method: str, path: str, body: object) -> int:
+def _request(args: ServerArgs, method: str, path: str, body: object) -> int | None:
+    """The status; None where nobody answers: not yet or never again, the real tool cannot tell either."""
     host = "127.0.0.1" if args.host in (None, "", "0.0.0.0") else args.host
     connection = http.client.HTTPConnection(host, args.port, timeout=600)
-    connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
-    with connection.getresponse() as response:
-        response.read()
-        return response.status
+    headers = {"Content-Type": "application/json"}
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        with connection.getresponse() as response:
+            response.read()
+            return response.status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+import traceback
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from standin import chat, http, tokens
 from standin.engine_client import EngineClient
 from standin.environment import fault, scaled
+from standin.log import log
 
 from sglang import openai_shapes as shapes
 from sglang import validation
@@ -86,6 +88,12 @@ class Endpoints:
             return await handler(request)
         except validation.BadRequest as refusal:
             return http.json_response(refusal.document, 400)
+        except ConnectionError:
+            raise  # the client is gone: there is nobody to answer
+        except Exception as error:
+            log(f"Error in request: {error}\n{traceback.format_exc()}")
+            document = validation.BadRequest(f"Internal server error: {error}", "InternalServerError").document
+            return http.json_response({**document, "code": 500}, 500)
 
     async def _health(self, request: http.Request) -> http.Response:
         if not self.up or self.stopping or fault("never-healthy"):

@@ -53,7 +53,7 @@ async def serve(handler: Handler, host: str, port: int, on_access: AccessLog) ->
             while await _exchange(reader, writer, handler, on_access):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the client went away, or sent what is no HTTP: there is nobody to answer
+            return  # the client went away, or sent what is no HTTP: there is nobody to answer
         finally:
             writer.close()
 
@@ -108,7 +108,8 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> byt
             await reader.readline()
         await reader.readline()
         return b"".join(parts)
-    length = int(headers.get("content-length") or 0)
+    text = headers.get("content-length", "0")
+    length = int(text) if text.isdigit() else _MAX_BODY + 1
     if length > _MAX_BODY:
         raise ConnectionError
     return await reader.readexactly(length) if length else b""
