@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 import modal
 import requests
+from modal._utils.async_utils import synchronize_api
+from modal.client import _Client
+from modal_proto import api_pb2
 
 from tests.local_cloud import LocalCloud
 
@@ -42,12 +45,18 @@ class WebApp:
         return self.web.autoscaler if ingress == "web" else self.server.autoscaler
 
     def containers(self) -> set[str]:
-        """Ids of all containers of the app that exist."""
-        listed = json.loads(self.cloud.modal("container", "list", "--json").stdout)
-        return {row["Container ID"] for row in listed if row["App Name"] == self.name}
+        """Ids of all containers of the app that exist. Of the session's cloud only."""
+        return {task.task_id for task in _tasks() if task.app_description == self.name}
 
     def stop(self) -> None:
         self.cloud.modal("app", "stop", "--yes", self.name)
+
+
+@synchronize_api
+async def _tasks() -> list[api_pb2.TaskStats]:
+    """What `modal container list` asks for, without starting its process for every look."""
+    client = await _Client.from_env()
+    return list((await client._stub.TaskList(api_pb2.TaskListRequest())).tasks)
 
 
 def ask(url: str, path: str = "/", timeout: float = 30, **options: Any) -> dict[str, Any]:
@@ -60,6 +69,12 @@ def answers(url: str) -> dict[str, Any] | None:
     """What a server says that may not be up (503)."""
     response = requests.get(url, timeout=30)
     return response.json() if response.status_code == 200 else None
+
+
+def number_of(app: WebApp, wanted: int) -> set[str]:
+    """Ids of its containers once there are so many."""
+    eventually(lambda: len(app.containers()) == wanted)
+    return app.containers()
 
 
 def eventually(what: Callable[[], T], within: float = 15, pause: float = 0.1) -> T:

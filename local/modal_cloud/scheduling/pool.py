@@ -110,8 +110,12 @@ class Pool:
         self._watch_idleness()
         pause = self._start_missing(current, max(wanted, 1 if outgoing else 0), bool(outgoing))
         self._replace(current, outgoing, wanted)
-        idle = [*outgoing, *current] if self._crashes.broken else current
-        return min(pause, self._scale_down(idle, wanted, scaling))
+        pause = min(pause, self._scale_down(current, wanted, scaling))
+        if self._crashes.broken:
+            # Nothing is about to replace them, so they are scaled like any others; failing ones don't count.
+            serving = [replica for replica in outgoing if replica.takes_work]
+            pause = min(pause, self._scale_down(serving, wanted, scaling))
+        return pause
 
     def _containers_wanted(self, scaling: Scaling, function: Function, current: list[Replica]) -> int:
         assert function.live is not None
