@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import uuid4
 
 import modal
@@ -257,21 +256,3 @@ def kill_daemon(cloud: LocalCloud) -> None:
     )
     daemon.kill()
     daemon.wait(5)
-
-
-def test_a_user_without_rights_can_run_it(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
-    """User-namespace mode, forced: what containers are for everybody but root."""
-    monkeypatch.setenv("LOCAL_CLOUD_USER_NAMESPACE", "1")
-    cloud = LocalCloud(tmp_path_factory.mktemp("user"))
-    cloud.start()
-    try:
-        app = WebApp(cloud, "user")
-        app.deploy(min=1)
-        printed = cloud.python(
-            "import modal; print(modal.Server.from_name('user', 'Serve').get_url());"
-            "print(modal.Function.from_name('user', 'where').remote()[1])"
-        ).stdout.split()
-        assert printed[1] == "1"
-        assert eventually(lambda: answers(printed[0]))["version"] == "1"
-    finally:
-        cloud.stop()

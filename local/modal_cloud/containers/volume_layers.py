@@ -158,18 +158,23 @@ class Publisher:
 
 
 def delete_tree(folder: Path) -> None:
-    """Also when something in it can't be listed (overlayfs' work folders have no permissions at all)."""
+    """Also when something in it can't be listed: overlayfs leaves work folders without any permissions, which stops
+    everybody but root. What still can't be deleted stays."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError:
+        _open_up(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def open_up(_function: object, path: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700, follow_symlinks=True)
-            if os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
 
-    shutil.rmtree(folder, onerror=open_up)
+def _open_up(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.chmod(0o700)
+        for entry in _entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                _open_up(Path(entry.path))
 
 
 def is_empty(layer: Path) -> bool:

@@ -15,6 +15,7 @@ if DECLARED["fail"] == "import" and not modal.is_local():
     raise ImportError("this version cannot be imported")
 
 app = modal.App(DECLARED["name"])
+volume = modal.Volume.from_name(f"{app.name}-kept", create_if_missing=True)
 SHARED = {
     "image": modal.Image.debian_slim(),
     "env": {"WEB_APP": json.dumps(DECLARED)},
@@ -76,3 +77,12 @@ class Serve(Backend):
 @app.function(image=SHARED["image"], env=SHARED["env"], max_containers=2, scaledown_window=2)
 def where() -> tuple[str, str]:
     return os.environ["MODAL_TASK_ID"], DECLARED["version"]
+
+
+@app.function(image=SHARED["image"], env=SHARED["env"], volumes={"/kept": volume})
+def keep(text: str) -> str:
+    with open("/kept/kept", "w") as file:
+        file.write(text)
+    volume.commit()
+    with open("/kept/kept") as file:
+        return file.read()
