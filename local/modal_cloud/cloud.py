@@ -151,6 +151,7 @@ class Cloud:
             self._sweeper.cancel()
         if self._server is not None:
             self._server.close()
+        self.calls.close()
         await self.ingress.close()
         await self.scheduler.close()
         await self.runtime.close()

@@ -70,6 +70,8 @@ class CallsWire:
 
         after = int(request.last_entry_id.partition("-")[0] or 0)
         items, position = await calls.results.wait(call, after, wanted, request.max_values, request.timeout)
+        if items and request.clear_on_success:
+            calls.delivered(call)
         return api_pb2.FunctionGetOutputsResponse(
             idxs=[item.idx for item in items],
             outputs=[_output(item) for item in items],

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from local.modal_cloud.cloud import Cloud
 
 
+UNPUBLISHED_KEPT_SECONDS = 3600.0
+
+
 class Functions:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -84,14 +87,18 @@ class Functions:
 
     def go_live(self, function_id: str, definition_id: str | None) -> None:
         """New containers run this definition from now on (None: there are no new containers). Autoscaler overrides
-        end. Definitions that no version refers to are forgotten."""
+        end. Definitions that no version refers to are forgotten, unless a deploy under way may still publish them."""
         function = self.get(function_id)
         function.live_definition_id = definition_id
         function.autoscaler_override = api_pb2.AutoscalerSettings()
         function.overridden_at = None
         app = self._cloud.apps.get(function.app_id)
         kept = {version.definition_ids.get(function_id) for version in app.versions}
-        function.definitions = {key: value for key, value in function.definitions.items() if key in kept}
+        function.definitions = {
+            key: definition
+            for key, definition in function.definitions.items()
+            if key in kept or definition.created_at > now() - UNPUBLISHED_KEPT_SECONDS
+        }
         self._table.save(function)
 
     def handle(self, function: Function) -> api_pb2.FunctionHandleMetadata:

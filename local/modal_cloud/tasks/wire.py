@@ -29,7 +29,7 @@ class TasksWire:
         self, request: api_pb2.ContainerHeartbeatRequest, caller: Caller
     ) -> api_pb2.ContainerHeartbeatResponse:
         self._cloud.scheduler.heartbeat(caller.task())
-        input_ids = await self._cloud.calls.next_cancellations(caller.task(), HEARTBEAT_POLL)
+        input_ids = await self._cloud.calls.cancellations.next(caller.task(), HEARTBEAT_POLL)
         if not input_ids:
             return api_pb2.ContainerHeartbeatResponse()
         return api_pb2.ContainerHeartbeatResponse(cancel_input_event=api_pb2.CancelInputEvent(input_ids=input_ids))
@@ -51,6 +51,7 @@ class TasksWire:
     ) -> api_pb2.ContainerStopResponse:
         task_id = request.task_id or caller.task()
         self._cloud.tasks.get(task_id)
+        self._cloud.calls.stopping(task_id)
         self._cloud.scheduler.stop_task(task_id, request.graceful)
         return api_pb2.ContainerStopResponse()
 
