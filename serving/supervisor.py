@@ -37,7 +37,8 @@ class Supervisor:
     """One engine. `start` returns once it is warm; from then on its death ends this process with status 1.
 
     `environment` is the container's (the API key and the Hub token, under the recipe's names, are taken from it and
-    kept from the engine); `die` is what the monitor calls when the engine is gone.
+    kept from the engine); `release` is what the engine's answers are marked with; `die` is what the monitor calls
+    when the engine is gone.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Supervisor:
         commit: str,
         kernel_key: str,
         *,
+        release: str = "",
         environment: Mapping[str, str] | None = None,
         out: LineSink = print_line,
         die: Callable[[], None] = _end_container,
@@ -54,6 +56,7 @@ class Supervisor:
         self._recipe = recipe
         self._commit = commit
         self._kernel_key = kernel_key
+        self._release = release
         self._module = engine_for(recipe)
         secret_names = {recipe.secrets.api_key.key, recipe.secrets.hugging_face.key}
         self._api_key = environment.get(recipe.secrets.api_key.key, "")
@@ -136,7 +139,7 @@ class Supervisor:
 
     def _launch(self) -> EngineProcess:
         recipe = self._recipe
-        config_path = self._write_config() if self._api_key else None
+        config_path = self._write_config() if self._api_key or self._release else None
         argv = self._module.launch_command(recipe, recipe.model_path(self._commit), config_path)
         variables = self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key))
         self._out(f"[startup] {' '.join(argv)}")
@@ -185,7 +188,7 @@ class Supervisor:
         path = self._config_folder / "config.yaml"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(self._module.config_file(self._api_key))
+            file.write(self._module.config_file(self._api_key, self._release))
         return str(path)
 
     def _remove_config(self) -> None:

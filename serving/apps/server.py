@@ -34,7 +34,7 @@ class Lifecycle:
         _weights.reload()
         _kernels.reload()
         reports = StackDict(params.jobs_dict)
-        self._supervisor = Supervisor(recipe, params.commit, params.kernel_key)
+        self._supervisor = Supervisor(recipe, params.commit, params.kernel_key, release=params.release)
         try:
             self._supervisor.start()
         except Exception as error:

@@ -24,8 +24,8 @@ class EngineModule(Protocol):
         """The serving process. The API key is in the file at `config_path`, never in the arguments."""
         ...
 
-    def config_file(self, api_key: str) -> str:
-        """Content of that file."""
+    def config_file(self, api_key: str, release: str) -> str:
+        """Content of that file. The engine's answers carry the `release` where it can do that."""
         ...
 
     def compile_command(self, recipe: Recipe, model_path: str) -> list[str]:

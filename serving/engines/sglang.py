@@ -46,9 +46,11 @@ def launch_command(recipe: Recipe, model_path: str, config_path: str | None) -> 
     return [*argv, "--config", config_path] if config_path else argv
 
 
-def config_file(api_key: str) -> str:
-    # A JSON string is a YAML string, whatever characters the key has.
-    return f"api-key: {json.dumps(api_key)}\n"
+def config_file(api_key: str, release: str) -> str:
+    # SGLang puts its weight version into `metadata` of every answer: a client can tell which release it talks to,
+    # with no proxy in between. A JSON string is a YAML string, whatever characters the key has.
+    lines = {"api-key": api_key, "weight-version": release}
+    return "".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items() if value)
 
 
 def compile_command(recipe: Recipe, model_path: str) -> list[str]:

@@ -75,7 +75,11 @@ def test_a_key_comes_by_file_and_never_in_the_arguments(glm: Recipe) -> None:
 
 @pytest.mark.parametrize("key", ["plain", 'with "quotes" and \\', "colon: hash # yes", "ümläut", "- dash", "0123"])
 def test_the_config_file_is_yaml_that_gives_the_key_back(key: str) -> None:
-    assert yaml.safe_load(sglang.config_file(key)) == {"api-key": key}
+    assert yaml.safe_load(sglang.config_file(key, "r-1")) == {"api-key": key, "weight-version": "r-1"}
+
+
+def test_a_server_without_a_key_still_says_which_release_it_is() -> None:
+    assert yaml.safe_load(sglang.config_file("", "r-1")) == {"weight-version": "r-1"}
 
 
 def test_compiling_gets_every_serving_flag_that_matters_and_no_key(glm: Recipe) -> None:

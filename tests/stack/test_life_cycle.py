@@ -70,7 +70,7 @@ def test_a_flag_makes_a_new_version_and_no_request_is_lost(project: Project) -> 
     project.configure("engineArgs.watchdog-timeout", "600")
     with project.under_load() as answers:
         outcome = project.up()
-    assert set(outcome.steps) == {"app", "smoke-test"}, outcome.text
+    assert set(outcome.steps) == {"pipeline", "app", "smoke-test"}, outcome.text
     assert project.outputs()["version"] == version + 1
     assert not before & project.containers()
     assert set(answers) == {"200"}, Counter(answers)

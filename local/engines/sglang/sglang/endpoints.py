@@ -181,7 +181,9 @@ class Endpoints:
         if body.get("stream"):
             return _event_stream(chat_stream(generation, model, _wants_usage(body)))
         await generation.finish()
-        return http.json_response(shapes.chat_completion(generation.id, model, prompt, plans))
+        return http.json_response(
+            shapes.chat_completion(generation.id, model, self._args.weight_version, prompt, plans)
+        )
 
     async def _completions(self, request: http.Request) -> http.Response:
         body = validation.parse_completion(request.path, request.body)
@@ -200,7 +202,9 @@ class Endpoints:
             return _event_stream(text_stream(generation, model, _wants_usage(body)))
         await generation.finish()
         echo = prompts[0] if body.get("echo") and isinstance(prompts[0], str) else ""
-        return http.json_response(shapes.text_completion(generation.id, model, total, plans, echo))
+        return http.json_response(
+            shapes.text_completion(generation.id, model, self._args.weight_version, total, plans, echo)
+        )
 
     async def _generate(self, request: http.Request) -> http.Response:
         body = validation.parse_generate(request.path, request.body)
@@ -224,7 +228,7 @@ class Endpoints:
                     "id": generation.id,
                     "finish_reason": reason,
                     "prompt_tokens": size,
-                    "weight_version": "default",
+                    "weight_version": self._args.weight_version,
                     "completion_tokens": plan.completion_tokens,
                     "cached_tokens": 0,
                     "e2e_latency": time.monotonic() - started,

@@ -19,7 +19,7 @@ def usage(prompt: int, plans: list[Plan], generated: int) -> dict[str, Any]:
     }
 
 
-def chat_completion(request_id: str, model: str, prompt: int, plans: list[Plan]) -> dict[str, Any]:
+def chat_completion(request_id: str, model: str, weight_version: str, prompt: int, plans: list[Plan]) -> dict[str, Any]:
     choices = [
         {
             "index": index,
@@ -42,11 +42,13 @@ def chat_completion(request_id: str, model: str, prompt: int, plans: list[Plan])
         "model": model,
         "choices": choices,
         "usage": usage(prompt, plans, sum(plan.completion_tokens for plan in plans)),
-        "metadata": {"weight_version": "default"},
+        "metadata": {"weight_version": weight_version},
     }
 
 
-def text_completion(request_id: str, model: str, prompt: int, plans: list[Plan], echo: str) -> dict[str, Any]:
+def text_completion(
+    request_id: str, model: str, weight_version: str, prompt: int, plans: list[Plan], echo: str
+) -> dict[str, Any]:
     choices = [
         {
             "index": index,
@@ -64,7 +66,7 @@ def text_completion(request_id: str, model: str, prompt: int, plans: list[Plan],
         "model": model,
         "choices": choices,
         "usage": usage(prompt, plans, sum(plan.completion_tokens for plan in plans)),
-        "metadata": {"weight_version": "default"},
+        "metadata": {"weight_version": weight_version},
     }
 
 
