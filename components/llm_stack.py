@@ -93,6 +93,8 @@ class LlmStack(pulumi.ComponentResource):
             opts=self._child(),
         )
 
+        # A deployed version holds on to the objects it was deployed with: made anew, they need a new version.
+        mounts = {"weightsVolume": weights_volume.volumeId, "kernelsVolume": kernels_volume.volumeId}
         pipeline_params = PipelineParams(app=f"{recipe.app}-pipeline", jobs_dict=self.jobs_dict, recipe=recipe)
         pipeline = PipelineApp(
             "pipeline",
@@ -100,7 +102,8 @@ class LlmStack(pulumi.ComponentResource):
             name=pipeline_params.app,
             params=_json(pipeline_params),
             source=source_digest("serving.apps.pipeline"),
-            opts=self._child(depends_on=[weights_volume, kernels_volume, hf_secret]),
+            attachments={**mounts, "hfSecret": hf_secret.generation},
+            opts=self._child(),
         )
         weights = ModelWeights(
             "weights",
@@ -167,7 +170,7 @@ class LlmStack(pulumi.ComponentResource):
                 )
             ),
             source=source_digest("serving.apps.server"),
-            secret_generation=api_secret.generation,
+            attachments={**mounts, "apiSecret": api_secret.generation},
             autoscaler=autoscaler,
             artifacts={"weights": weights.manifestSha256, "kernels": kernels.manifestSha256},
             strategy=strategy,

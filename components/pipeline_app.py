@@ -10,12 +10,12 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from components import modal_api
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 
-INPUTS = ("environment", "name", "params", "source")
+INPUTS = ("environment", "name", "params", "source", "attachments")
 
 
 class PipelineAppProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=("environment", "name"), update=("params", "source"))
+        result = compare(olds, news, replace=("environment", "name"), update=("params", "source", "attachments"))
         result.changes = result.changes or olds["liveVersion"] != olds["version"]
         return result
 
@@ -65,10 +65,19 @@ class PipelineApp(Resource, module="modal", name="PipelineApp"):
         name: str,
         params: str,
         source: str,
+        attachments: dict[str, pulumi.Input[str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`params` is serving.params.PipelineParams as JSON; `source` the digest of the code that is shipped."""
-        props = {"environment": environment, "name": name, "params": params, "source": source}
+        """`params` is serving.params.PipelineParams as JSON; `source` the digest of the code that is shipped;
+        `attachments` are the ids of volumes and generations of secrets that a version is bound to.
+        """
+        props = {
+            "environment": environment,
+            "name": name,
+            "params": params,
+            "source": source,
+            "attachments": attachments,
+        }
         super().__init__(
             PipelineAppProvider(), resource_name, {**props, "appId": None, "version": None, "liveVersion": None}, opts
         )

@@ -23,13 +23,13 @@ INPUTS = (
     "ingress",
     "params",
     "source",
-    "secretGeneration",
+    "attachments",
     "autoscaler",
     "artifacts",
     "strategy",
 )
 IDENTITY = ("environment", "name")
-DEPLOYED = ("ingress", "params", "source", "secretGeneration")
+DEPLOYED = ("ingress", "params", "source", "attachments")
 
 
 class ServingAppProvider(Provider):
@@ -126,14 +126,15 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
         ingress: str,
         params: pulumi.Input[str],
         source: str,
-        secret_generation: pulumi.Input[str],
+        attachments: dict[str, pulumi.Input[str]],
         autoscaler: dict[str, int],
         artifacts: dict[str, pulumi.Input[str]],
         strategy: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`params` is serving.params.ServerParams as JSON, without `release`; `autoscaler` has keys of
-        modal_api.AUTOSCALER_KEYS; `artifacts` names what the replicas load, by digest.
+        """`params` is serving.params.ServerParams as JSON, without `release`; `attachments` are the ids of volumes and
+        generations of secrets that a version is bound to; `autoscaler` has keys of modal_api.AUTOSCALER_KEYS;
+        `artifacts` names what the replicas load, by digest.
         """
         props = {
             "environment": environment,
@@ -141,7 +142,7 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
             "ingress": ingress,
             "params": params,
             "source": source,
-            "secretGeneration": secret_generation,
+            "attachments": attachments,
             "autoscaler": autoscaler,
             "artifacts": artifacts,
             "strategy": strategy,

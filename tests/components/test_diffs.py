@@ -24,7 +24,7 @@ APP: Properties = {
     "ingress": "web",
     "params": "{}",
     "source": "s1",
-    "secretGeneration": "1",
+    "attachments": {"apiSecret": "1"},
     "autoscaler": {"minContainers": 0, "maxContainers": 3},
     "artifacts": {"weights": "w1", "kernels": "k1"},
     "strategy": "rolling",
