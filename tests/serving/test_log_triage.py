@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.log_triage import cause_of_failure, classify, last_words, main, report
+from tests.serving.conftest import REPO_ROOT
 
 # The reference deployment's table of known compile noise: (line, severity while compiling, severity while serving).
 KNOWN_NOISE = [
@@ -128,3 +129,19 @@ def test_a_report_puts_the_worst_first(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([str(tmp_path / "none")]) == 1
     assert main([]) == 2
     assert report(["x", "y"]) == "2 lines, none that needs explaining"
+
+
+RECORDINGS = REPO_ROOT / "tests" / "recordings" / "sglang-0.5.16"
+
+
+def test_the_real_engines_crash_is_understood() -> None:
+    lines = (RECORDINGS / "first-request-fails.txt").read_text(encoding="utf-8").splitlines()
+    assert cause_of_failure(lines) == "ImportError: Can not import FA3 in sgl_kernel. Please check your installation."
+
+
+@pytest.mark.parametrize("name", ["start", "sigterm", "compile"])
+def test_the_real_engines_healthy_runs_raise_no_alarm(name: str) -> None:
+    lines = (RECORDINGS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    findings = [classify(line, compiling=name == "compile") for line in lines]
+    assert [finding for finding in findings if finding and finding.severity in ("error", "fatal")] == []
+    assert cause_of_failure(lines) is None
