@@ -18,6 +18,8 @@ from local.installation import REPOSITORY, Installation
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
+LOG_BYTES = 10_000_000
+"""A log larger than this is put aside at the next start."""
 
 
 class Problem(Exception):
@@ -118,6 +120,8 @@ def daemon_pid(installation: Installation) -> int | None:
 def _spawn(installation: Installation) -> subprocess.Popen[bytes]:
     # The daemon is nobody's client: tokens of the shell that starts it must not reach it.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MODAL_", "HF_"))}
+    if installation.log.exists() and installation.log.stat().st_size > LOG_BYTES:
+        installation.log.replace(installation.log.with_suffix(".log.1"))
     with installation.log.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "local", "daemon", "--dir", str(installation.folder)],

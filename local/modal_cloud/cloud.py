@@ -137,6 +137,7 @@ class Cloud:
         listener = socket.create_server(("127.0.0.1", self.settings.port), backlog=1024)
         await self.http.start()
         await self.runtime.start()
+        self.secrets.forget_anonymous(self.functions.secrets_in_use())
         self.calls.start()
         await self.scheduler.start()
         await self.ingress.start()

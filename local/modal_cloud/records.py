@@ -239,6 +239,8 @@ class FunctionCall:
     output_ids: list[str] = field(default_factory=list)
     """Input ids in the order in which they ended; the position is the entry id of FunctionGetOutputs."""
     cancelled: bool = False
+    request_key: str = ""
+    """Of the request that made it: a second attempt at the same request gets the same call."""
 
 
 class InputState(StrEnum):

@@ -31,6 +31,8 @@ class Caller:
 
     task_id: str | None = None
     client_version: str = ""
+    request_key: str = ""
+    """The same for each attempt at one request; empty where the client sends none."""
 
     def task(self) -> str:
         """The calling container's task id. Raises UNAUTHENTICATED for clients outside."""
@@ -100,12 +102,13 @@ class Interface:
 
     def _authenticate(self, task_id: str | None, metadata: Mapping[str, Any]) -> Caller:
         version = str(metadata.get("x-modal-client-version", ""))
+        request_key = str(metadata.get("x-idempotency-key", ""))
         if task_id is not None:
-            return Caller(task_id, version)
+            return Caller(task_id, version, request_key)
         for key, expected in zip(("x-modal-token-id", "x-modal-token-secret"), self._token, strict=True):
             if not hmac.compare_digest(str(metadata.get(key, "")).encode(), expected.encode()):
                 raise Unauthenticated("Token ID or secret unknown to the local cloud: eval $(python -m local env)")
-        return Caller(None, version)
+        return Caller(None, version, request_key)
 
 
 class _Handler:

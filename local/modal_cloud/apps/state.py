@@ -31,6 +31,8 @@ class Publication:
 class Apps:
     def __init__(self, store: Store) -> None:
         self._table = Table(store, "apps", App)
+        for app in self._table.where(lambda app: app.heartbeat_at is not None):
+            app.heartbeat_at = now()  # Heartbeats are not saved: clients have the whole time again.
 
     def get(self, app_id: str) -> App:
         return self._table.get(app_id)
@@ -131,7 +133,6 @@ class Apps:
         return self._table.where(lambda app: app.state == api_pb2.APP_STATE_DETACHED_DISCONNECTED)
 
     def heartbeat(self, app_id: str) -> App:
-        """In memory only: after a restart clients have the whole time again."""
         app = self.get(app_id)
         app.heartbeat_at = now()
         return app

@@ -20,6 +20,7 @@ class Ledger:
         self._inputs = Table(store, "inputs", Input)
         self._web_calls: dict[str, FunctionCall] = {}
         self._web_inputs: dict[str, Input] = {}
+        self._by_request = {call.request_key: call.id for call in self._calls.all() if call.request_key}
         self._prune()
 
     def call(self, call_id: str) -> FunctionCall:
@@ -30,6 +31,9 @@ class Ledger:
 
     def find_call(self, call_id: str) -> FunctionCall | None:
         return self._web_calls.get(call_id) or self._calls.find(call_id)
+
+    def call_of_request(self, request_key: str) -> FunctionCall | None:
+        return self._calls.find(self._by_request.get(request_key, ""))
 
     def find_input(self, input_id: str) -> Input | None:
         return self._web_inputs.get(input_id) or self._inputs.find(input_id)
@@ -48,6 +52,8 @@ class Ledger:
             return
         with self._store.transaction():
             self._calls.save(call)
+            if call.request_key:
+                self._by_request[call.request_key] = call.id
             for item in inputs:
                 self._inputs.save(item)
 
@@ -63,6 +69,7 @@ class Ledger:
                     self._inputs.delete(input_id)
             if self._web_calls.pop(call.id, None) is None:
                 self._calls.delete(call.id)
+                self._by_request.pop(call.request_key, None)
 
     def unfinished(self) -> list[Input]:
         """In order of arrival."""

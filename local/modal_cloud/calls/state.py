@@ -47,7 +47,13 @@ class Calls:
     # -- new calls and inputs
 
     def create(
-        self, function_id: str, kind: CallKind, invocation: int, is_map: bool = False, parent_input_id: str = ""
+        self,
+        function_id: str,
+        kind: CallKind,
+        invocation: int,
+        is_map: bool = False,
+        parent_input_id: str = "",
+        request_key: str = "",
     ) -> FunctionCall:
         """A call without inputs. Raises NotFound for a function that is not live."""
         function = self._cloud.functions.get(function_id)
@@ -63,6 +69,7 @@ class Calls:
             created_at=now(),
             is_map=is_map,
             parent_input_id=parent_input_id,
+            request_key=request_key,
         )
         self.ledger.save(call)
         return call

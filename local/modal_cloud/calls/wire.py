@@ -20,14 +20,20 @@ class CallsWire:
         self._cloud = cloud
 
     async def FunctionMap(self, request: api_pb2.FunctionMapRequest, caller: Caller) -> api_pb2.FunctionMapResponse:
-        call = self._cloud.calls.create(
-            request.function_id,
-            CallKind.REMOTE,
-            request.function_call_invocation_type,
-            is_map=request.function_call_type == api_pb2.FUNCTION_CALL_TYPE_MAP,
-            parent_input_id=request.parent_input_id,
-        )
-        items = self._add(call.id, request.pipelined_inputs)
+        call = self._cloud.calls.ledger.call_of_request(caller.request_key)
+        if call is None:
+            call = self._cloud.calls.create(
+                request.function_id,
+                CallKind.REMOTE,
+                request.function_call_invocation_type,
+                is_map=request.function_call_type == api_pb2.FUNCTION_CALL_TYPE_MAP,
+                parent_input_id=request.parent_input_id,
+                request_key=caller.request_key,
+            )
+            items = self._add(call.id, request.pipelined_inputs)
+        else:
+            # The answer to the first attempt was lost. Inputs that were not saved then are sent again by the client.
+            items = [_accepted(item) for item in self._cloud.calls.ledger.inputs_of(call)]
         return api_pb2.FunctionMapResponse(
             function_call_id=call.id,
             function_call_jwt=call.id,
@@ -47,9 +53,7 @@ class CallsWire:
         added = self._cloud.calls.add_inputs(
             self._cloud.calls.ledger.call(call_id), [(item.idx, item.input) for item in items]
         )
-        return [
-            api_pb2.FunctionPutInputsResponseItem(idx=item.idx, input_id=item.id, input_jwt=item.id) for item in added
-        ]
+        return [_accepted(item) for item in added]
 
     async def FunctionFinishInputs(self, request: api_pb2.FunctionFinishInputsRequest, caller: Caller) -> Empty:
         call = self._cloud.calls.ledger.call(request.function_call_id)
@@ -116,6 +120,10 @@ class CallsWire:
         streams = self._cloud.calls.streams(request.function_call_id)
         async for chunk in streams.data_out.after(request.last_index):
             yield chunk
+
+
+def _accepted(item: Input) -> api_pb2.FunctionPutInputsResponseItem:
+    return api_pb2.FunctionPutInputsResponseItem(idx=item.idx, input_id=item.id, input_jwt=item.id)
 
 
 def _output(item: Input) -> api_pb2.FunctionGetOutputsItem:

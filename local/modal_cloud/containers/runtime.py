@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grpclib.config import Configuration
 from grpclib.server import Server
 
-from local.modal_cloud.containers import rootfs, sockets
+from local.modal_cloud.containers import probe, rootfs, sockets
 from local.modal_cloud.containers.inside.layout import RUNTIME, Layout
 from local.modal_cloud.containers.process import ContainerProcess
 from local.modal_cloud.containers.volume_layers import delete_tree
@@ -75,10 +75,11 @@ class Runtime:
 
     async def start(self) -> None:
         """Removes what a killed emulator left. Its processes are gone: a container ends with its emulator, and with
-        the last process of a mount namespace go the mounts."""
+        the last process of a mount namespace go the mounts. Raises CannotIsolate."""
         folder = self._cloud.folders.containers
         await asyncio.to_thread(delete_tree, folder)
         folder.mkdir(parents=True)
+        await probe.check(folder / "probe", self._cloud.folders.root, user_namespace=self._user_namespace)
         self._committer = asyncio.create_task(self._commit_in_background())
 
     async def close(self) -> None:

@@ -124,6 +124,16 @@ class Functions:
         urls += [method.web_url for handle in handles for method in handle.method_handle_metadata.values()]
         return [url for url in urls if url]
 
+    def secrets_in_use(self) -> set[str]:
+        """Of all definitions that a running app may go (back) to."""
+        return {
+            secret_id
+            for function in self._table.all()
+            if self._cloud.apps.get(function.app_id).stopped_at is None
+            for definition in function.definitions.values()
+            for secret_id in definition.function.secret_ids
+        }
+
     # -- classes
 
     def create_class(self, app_id: str, existing_id: str) -> Class:

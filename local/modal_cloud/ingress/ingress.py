@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from local.modal_cloud.cloud import Cloud
 
 _LARGEST_HEADER = 64 * 1024
+_CLOSING_GRACE = 1.0
+"""Seconds that requests get when the emulator stops."""
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +96,7 @@ class Ingress:
             max_line_size=_LARGEST_HEADER,
             max_field_size=_LARGEST_HEADER,
         )
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=_CLOSING_GRACE)
         self._runners[endpoint.id] = runner
 
         async def start() -> None:

@@ -13,7 +13,7 @@ DEFAULT_SCALEDOWN_WINDOW = 60
 
 @dataclass(frozen=True)
 class Scaling:
-    """Effective autoscaler settings in plain numbers."""
+    """Effective autoscaler settings in plain numbers. `scaleup_window` is ignored: demand counts at once."""
 
     minimum: int
     maximum: int | None

@@ -68,14 +68,19 @@ class Pool:
 
     # -- ends
 
-    def stop_all(self, grace: float | None = None) -> None:
+    def stop_all(self) -> None:
         for replica in self.replicas.values():
-            replica.stop() if grace is None else replica.stop(grace)
+            replica.stop()
 
-    async def close(self) -> None:
-        """After `stop_all`: until the last container is gone."""
+    def shut(self, grace: float) -> None:
+        """Nothing starts any more, and everything gets so many seconds to end."""
         self._closed = True
         self._reconciler.cancel()
+        for replica in self.replicas.values():
+            replica.stop(grace)
+
+    async def gone(self) -> None:
+        """After `shut`: until the last container is gone."""
         if self._runs:
             await asyncio.wait(self._runs)
 
@@ -164,21 +169,21 @@ class Pool:
                 replica.drain()
 
     def _scale_down(self, replicas: list[Replica], wanted: int, scaling: Scaling) -> float:
-        excess = len(replicas) - wanted
+        """Drains what is too much; seconds until the next one has been idle for long enough."""
         now = asyncio.get_running_loop().time()
         if scaling.maximum is not None:
             for replica in sorted(replicas, key=self._busy)[: max(0, len(replicas) - scaling.maximum)]:
                 replica.drain()  # the limit was lowered
-                excess -= 1
-        pause = math.inf
-        idle = [replica for replica in replicas if replica.takes_work and replica.idle_since is not None]
-        for replica in sorted(idle, key=lambda replica: replica.idle_since or 0.0)[: max(0, excess)]:
-            left = (replica.idle_since or 0.0) + scaling.scaledown_window - now
-            if left <= 0:
-                replica.drain()
-            else:
-                pause = min(pause, left)
-        return pause
+        # Containers that are still starting don't count: they may never get ready.
+        ready = [replica for replica in replicas if replica.takes_work]
+        idle = [replica for replica in ready if replica.idle_since is not None]
+        left = {replica: (replica.idle_since or 0.0) + scaling.scaledown_window - now for replica in idle}
+        newest_first = sorted(idle, key=lambda replica: replica.ready_since or 0.0, reverse=True)
+        excess = max(0, len(ready) - wanted)
+        for replica in [replica for replica in newest_first if left[replica] <= 0][:excess]:
+            replica.drain()
+            excess -= 1
+        return min((seconds for seconds in left.values() if seconds > 0), default=math.inf) if excess else math.inf
 
     def _watch_idleness(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -43,8 +43,8 @@ class Scheduler:
     async def close(self) -> None:
         self._started = False
         for pool in self._pools.values():
-            pool.stop_all(_CLOSING_GRACE)
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+            pool.shut(_CLOSING_GRACE)
+        await asyncio.gather(*(pool.gone() for pool in self._pools.values()))
         self._pools.clear()
 
     # -- from apps and functions

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Set
+
 from local.modal_cloud.clock import now
 from local.modal_cloud.errors import NotFound
 from local.modal_cloud.ids import new_id
@@ -54,6 +56,11 @@ class Secrets:
 
     def delete(self, secret_id: str) -> None:
         self._table.delete(self.get(secret_id).id)
+
+    def forget_anonymous(self, used: Set[str]) -> None:
+        """Those that no function refers to."""
+        for secret in self._table.where(lambda secret: not secret.name and secret.id not in used):
+            self._table.delete(secret.id)
 
     def named(self, environment: str) -> list[Secret]:
         return self._table.where(lambda secret: secret.environment == environment and bool(secret.name))
