@@ -45,6 +45,7 @@ class StartFailed(Exception):
 
 async def _run(installation: Installation) -> None:
     from local.modal_cloud.cloud import AlreadyRunning, Cloud, CloudSettings
+    from local.modal_cloud.containers.probe import CannotIsolate
     from local.modal_cloud.folders import Folders
 
     stop = asyncio.Event()
@@ -67,6 +68,8 @@ async def _run(installation: Installation) -> None:
         await hub.start()
         try:
             await cloud.start()
+        except CannotIsolate as error:
+            raise StartFailed(str(error)) from None
         except OSError as error:
             raise StartFailed(
                 f"the local cloud can't listen ({error.strerror or error}): end the program that uses port"

@@ -219,3 +219,19 @@ def test_a_container_that_cannot_start_says_why(mode: str, tmp_path: Path) -> No
             assert list(stage.cloud.folders.containers.iterdir()) == []
 
     asyncio.run(run())
+
+
+def test_a_machine_that_cannot_isolate_is_told_so_at_start(tmp_path: Path) -> None:
+    """Here: the state folder lies on an overlay, which takes no overlay on top."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: making such a file system takes root")
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    start = f"{sys.executable} -m local start --dir {tmp_path}/merged/state"
+    script = f"mount -t overlay overlay -o {layers} {tmp_path}/merged && exec {start}"
+    done = subprocess.run(["unshare", "--mount", "sh", "-ec", script], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "containers can't be isolated on this machine" in done.stderr
+    assert "choose another with --dir" in done.stderr
+    assert "Traceback" not in done.stderr
