@@ -34,6 +34,7 @@ def classify(line: str, *, compiling: bool = False) -> Finding | None:
 
 
 _EXCEPTION = re.compile(r"^(?:\[[^\]]*\]\s*)?((?:[\w.]*\.)?\w*(?:Error|Exception|Interrupt)\b(?:: .+)?)$")
+_ANY_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: |$)")
 _USAGE_ERROR = re.compile(r"\berror: .+")
 _TRACEBACK = "Traceback (most recent call last):"
 _GENERIC = ("child-failed", "scheduler-exception")
@@ -53,7 +54,9 @@ def cause_of_failure(lines: Iterable[str]) -> str | None:
             in_traceback = True
         elif in_traceback and text and not line[0].isspace():
             # Frames are indented; the first line that is not is the exception, whatever its class is called.
-            exception, in_traceback = text, False
+            in_traceback = False
+            if _ANY_EXCEPTION.match(text):
+                exception = text
         elif match := _EXCEPTION.match(text):
             exception = match.group(1)
         elif match := _USAGE_ERROR.search(text):
