@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from serving.errors import ServingError
 from serving.params import PARAMS_VARIABLE, PipelineParams, Scaling, ServerParams
 from serving.recipe import Recipe, kernel_key, load_recipe
 from tests.local_cloud import LocalCloud
@@ -54,31 +55,22 @@ def filled(cloud: LocalCloud) -> tuple[LocalCloud, str]:
     return cloud, said[1]
 
 
-def call(cloud: LocalCloud, function: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Result of a job, or `{"error": [class, message]}` of the exception it raised at its caller."""
-    program = f"""
-import json, modal
-from serving.errors import ServingError
-try:
-    print(json.dumps(modal.Function.from_name("{APP}-pipeline", "{function}").remote({request!r})))
-except ServingError as error:
-    print(json.dumps({{"error": [type(error).__name__, str(error)]}}))
-"""
-    return json.loads(cloud.python(program).stdout.splitlines()[-1])
+def call(function: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Result of a job; raises what the job raised."""
+    import modal
+
+    return modal.Function.from_name(f"{APP}-pipeline", function).remote(request)
 
 
-def report_of(cloud: LocalCloud, key: str, seconds: float = 30) -> dict[str, Any]:
-    """What a replica wrote into the stack's Dict under `key`, once it is there."""
-    program = f"""
-import json, modal, time
-reports = modal.Dict.from_name("{DICT}", create_if_missing=True)
-deadline = time.monotonic() + {seconds}
-while not (report := reports.get("{key}")) and time.monotonic() < deadline:
-    time.sleep(0.1)
-print(json.dumps(report))
-"""
-    report = json.loads(cloud.python(program).stdout.splitlines()[-1])
-    assert report, f"no {key} within {seconds} s"
+def report_of(key: str, seconds: float = 30) -> dict[str, Any]:
+    """What a container wrote into the stack's Dict under `key`, once it is there."""
+    import modal
+
+    reports = modal.Dict.from_name(DICT, create_if_missing=True)
+    deadline = time.monotonic() + seconds
+    while not (report := reports.get(key)):
+        assert time.monotonic() < deadline, f"no {key} within {seconds} s"
+        time.sleep(0.1)
     return report
 
 
@@ -128,18 +120,17 @@ def engines_of(checkpoint: str) -> list[int]:
 
 
 def test_jobs_are_repeatable_and_fail_with_one_line(filled: tuple[LocalCloud, str]) -> None:
-    cloud, commit = filled
-    again = call(cloud, "download_model", {"revision": "main", "job": "weights"})
+    _, commit = filled
+    again = call("download_model", {"revision": "main", "job": "weights"})
     assert again["skipped"]
     assert again["commit"] == commit
     key = kernel_key(recipe_of_the_test(), commit)
-    assert call(cloud, "compile_deepgemm", {"commit": commit, "kernel_key": key, "job": "kernels"})["skipped"]
-    kind, message = call(cloud, "download_model", {"revision": "nope", "job": "weights"})["error"]
-    assert kind == "ServingError"
-    assert "no revision 'nope'" in message
-    kind, message = call(cloud, "verify_setup", {"commit": commit, "kernel_key": "sm100-none", "job": "v"})["error"]
-    assert "kernels: volume serving-test-kernels:/sm100-none has no .compiled-tiny-glm" in message
-    assert report_of(cloud, "progress/weights")["line"].startswith("weights: ")
+    assert call("compile_deepgemm", {"commit": commit, "kernel_key": key, "job": "kernels"})["skipped"]
+    with pytest.raises(ServingError, match="no revision 'nope'"):
+        call("download_model", {"revision": "nope", "job": "weights"})
+    with pytest.raises(ServingError, match=r"serving-test-kernels:/sm100-none has no \.compiled-tiny-glm"):
+        call("verify_setup", {"commit": commit, "kernel_key": "sm100-none", "job": "v"})
+    assert report_of("progress/weights")["line"].startswith("weights: ")
 
 
 def test_a_damaged_file_on_the_volume_is_mended_alone(filled: tuple[LocalCloud, str], tmp_path: Path) -> None:
@@ -152,10 +143,10 @@ def test_a_damaged_file_on_the_volume_is_mended_alone(filled: tuple[LocalCloud, 
     local.write_bytes(content)
     time.sleep(2)  # listings and file times are compared to the second
     cloud.modal("volume", "put", "--force", f"{APP}-weights", str(local), f"/{name}")
-    mended = call(cloud, "download_model", {"revision": "main", "job": "weights"})
+    mended = call("download_model", {"revision": "main", "job": "weights"})
     assert not mended["skipped"]
     assert len(content) <= mended["fetched_bytes"] < 2 * len(content) + 100_000
-    assert call(cloud, "download_model", {"revision": "main", "job": "weights"})["skipped"]
+    assert call("download_model", {"revision": "main", "job": "weights"})["skipped"]
 
 
 def test_the_web_ingress_from_cold_to_crash_to_stop(filled: tuple[LocalCloud, str]) -> None:
@@ -165,19 +156,19 @@ def test_the_web_ingress_from_cold_to_crash_to_stop(filled: tuple[LocalCloud, st
     status, answer = ask(url)
     assert (status, "4" in answer) == (200, True), answer
     assert ask(url, key="wrong")[0] == 401
-    ready = report_of(cloud, "ready/first")
+    ready = report_of("ready/first")
     assert set(ready["phases"]) == {"checks", "load", "warm-up"}
     assert ready["requests"] >= 4
     assert ready["container"].startswith("ta-")
 
     # A version that cannot start takes no traffic: the old one goes on.
     serve(cloud, commit, "broken", flags={"no-such-flag": 5})
-    failed = report_of(cloud, "failed/broken")
+    failed = report_of("failed/broken")
     assert "unrecognized arguments: --no-such-flag" in failed["error"]
     assert ask(url)[0] == 200
 
     serve(cloud, commit, "second")
-    report_of(cloud, "ready/second")
+    report_of("ready/second")
     assert ask(url)[0] == 200
     deadline = time.monotonic() + 30
     while len(engines := engines_of(f"micro-glm/{commit}")) != 1:  # the old version's is on its way out
@@ -199,10 +190,12 @@ def test_the_web_ingress_from_cold_to_crash_to_stop(filled: tuple[LocalCloud, st
 
 def test_the_server_ingress_answers_once_warm(filled: tuple[LocalCloud, str]) -> None:
     cloud, commit = filled
+    import modal
+
     app = f"{APP}-server"
     serve(cloud, commit, "server", app=app, ingress="server")
-    program = f'import modal; print(modal.Server.from_name("{app}", "Server").get_url())'
-    url = cloud.python(program).stdout.strip().splitlines()[-1]
+    url = modal.Server.from_name(app, "Server").get_url()
+    assert url
     deadline = time.monotonic() + 40
     while (answered := ask(url))[0] != 200:
         assert answered[0] == 503, answered
