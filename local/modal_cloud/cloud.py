@@ -134,7 +134,7 @@ class Cloud:
     async def start(self) -> None:
         """Everything of the former life is taken up again. Raises OSError when a port is taken."""
         # Bound before any container starts; who connects now is answered once all is up.
-        listener = socket.create_server(("127.0.0.1", self.settings.port), backlog=1024)
+        listener = _listen(self.settings.port)
         await self.http.start()
         await self.runtime.start()
         self.secrets.forget_anonymous(self.functions.secrets_in_use())
@@ -210,6 +210,19 @@ class Cloud:
                 self.releases.sweep()
             except Exception:
                 log.exception("sweep failed")
+
+
+def _listen(port: int) -> socket.socket:
+    # The protocol is said explicitly because asyncio switches Nagle's algorithm off only then (40 ms per call).
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def grpc_config() -> grpclib.config.Configuration:

@@ -37,9 +37,13 @@ def notes() -> modal.Dict:
 def test_results_and_warm_calls(cloud: LocalCloud) -> None:
     double = function("double")
     assert double.remote(21) == 42
-    began = time.monotonic()
-    assert [double.remote(n) for n in range(5)] == [0, 2, 4, 6, 8]
-    assert (time.monotonic() - began) / 5 < 0.25
+    seconds = []
+    for n in range(10):
+        began = time.monotonic()
+        assert double.remote(n) == 2 * n
+        seconds.append(time.monotonic() - began)
+    # The quickest: a machine with other things to do must not fail this, 40 ms of delayed acknowledgements must.
+    assert min(seconds) < 0.035
 
 
 def test_environment_of_a_container(cloud: LocalCloud) -> None:
