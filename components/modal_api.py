@@ -237,11 +237,15 @@ def stop_app(environment: str, name: str) -> None:
             return
 
 
-def roll_back_app(environment: str, name: str, version: int) -> LiveApp:
-    """Makes an earlier version the serving one; Modal records that as a version of its own, which is returned."""
+def roll_back_app(environment: str, name: str, version: int, strategy: str) -> LiveApp:
+    """Makes an earlier version the serving one; Modal records that as a version of its own, which is returned.
+
+    `rolling` lets the replicas of the version before serve until new ones are warm, `recreate` ends them at once.
+    """
+    strategy_option = f"--strategy={strategy}"
     # Modal offers roll-back in its command line only.
     finished = subprocess.run(
-        [sys.executable, "-m", "modal", "app", "rollback", name, f"v{version}", "--env", environment],
+        [sys.executable, "-m", "modal", "app", "rollback", name, f"v{version}", strategy_option, "--env", environment],
         capture_output=True,
         text=True,
         check=False,

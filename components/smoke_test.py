@@ -130,7 +130,8 @@ class SmokeTestProvider(Provider):
                 f"smoke test of {app}: {reason}; version {version} {seen}. There is no earlier version to serve; it "
                 f"was scaled to zero. `modal app logs {app}` has its log; mend the cause, then `pulumi up` again"
             )
-        live = modal_api.roll_back_app(environment, app, previous)
+        # One that never got ready has replaced nobody; one that answers wrongly must not go on while others warm up.
+        live = modal_api.roll_back_app(environment, app, previous, "recreate" if ready else "rolling")
         # The roll-back restored that deployment's own scaling.
         modal_api.update_autoscaler(environment, app, props["ingress"], autoscaler)
         return (

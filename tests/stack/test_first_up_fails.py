@@ -68,8 +68,9 @@ def test_an_engine_that_dies_at_load(project: Project) -> None:
     project.use_recipe(STANDIN_FAULT="die-at-load")
     fetched = project.hub.shard_bytes()
     reason = the_line(project.up())
-    assert "a replica did not start" in reason
-    assert "modal app logs faulty" in reason
+    assert reason.startswith("kernels:")  # the compilation starts the engine first
+    assert "Not enough memory" in reason
+    assert "pulumi up" in reason
     refetched = {name for name, sent in project.hub.shard_bytes().items() if sent > fetched.get(name, 0)}
     assert refetched == {"model-00003-of-00005.safetensors"}
 
