@@ -23,11 +23,19 @@ began=$SECONDS
 python="$(find_python)"
 echo "environment: creating .venv with $("$python" --version) …"
 if [ ! -x .venv/bin/python ]; then "$python" -m venv .venv; fi
-if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" ||
-  ! .venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock ||
-  ! .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .; then
-  echo "error: the packages of requirements.lock could not be installed (see above); check that pip reaches its index, then run make again" >&2
-  exit 1
+pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
+with_uv() {
+  pip install "uv==$UV_VERSION" &&
+    .venv/bin/uv pip sync --quiet --system-certs --require-hashes --python .venv/bin/python requirements.lock &&
+    .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python --no-deps --editable .
+}
+# uv is ten times as fast, but does not know the index and certificates that pip was configured with.
+if ! with_uv 2>.venv/uv.log; then
+  echo "environment: uv could not do it ($(tail -n 1 .venv/uv.log)), trying pip …"
+  if ! pip install --require-hashes --no-deps --requirement requirements.lock || ! pip install --no-deps --editable .; then
+    echo "error: the packages of requirements.lock could not be installed (see above); check that pip reaches its index, then run make again" >&2
+    exit 1
+  fi
 fi
 printf '%s' "$wanted" >.venv/.complete
 echo "environment: ready after $((SECONDS - began)) s"
