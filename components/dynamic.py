@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
-from pulumi.runtime.rpc import UNKNOWN
+from pulumi.output import Unknown
 
 Properties = dict[str, Any]
 R = TypeVar("R")
@@ -36,7 +36,7 @@ class Provider(ResourceProvider):
 
 def known(value: Any) -> bool:
     """False for what a preview cannot know yet."""
-    return value != UNKNOWN
+    return not isinstance(value, Unknown)
 
 
 def changed(olds: Properties, news: Properties, names: Iterable[str]) -> list[str]:

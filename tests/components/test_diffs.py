@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pulumi.runtime.rpc import UNKNOWN
+from pulumi.output import Unknown
 
 from components.api_key import ApiKeyProvider
 from components.dynamic import Properties, compare
@@ -51,7 +51,7 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (WeightsProvider(), {"revision": "main", "problems": ["a is missing"]}, {}, (True, [])),
         (WeightsProvider(), {"revision": "main", "problems": []}, {"revision": "v2"}, (True, ["revision"])),
         (KernelsProvider(), {"key": "a", "problems": ["marker is missing"]}, {}, (True, [])),
-        (KernelsProvider(), {"key": "a", "problems": []}, {"key": UNKNOWN}, (True, ["key"])),
+        (KernelsProvider(), {"key": "a", "problems": []}, {"key": Unknown()}, (True, ["key"])),
         (VerificationProvider(), {"kernelsManifest": "a"}, {"kernelsManifest": "b"}, (True, ["kernelsManifest"])),
         (PipelineAppProvider(), {"source": "a", "version": 1, "liveVersion": 1}, {"source": "b"}, (True, [])),
         (PipelineAppProvider(), {"source": "a", "version": 1, "liveVersion": 2}, {}, (True, [])),
@@ -61,7 +61,7 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (ServingAppProvider(), APP, {"params": '{"a":1}'}, (True, [])),
         (ServingAppProvider(), {**APP, "liveVersion": 3.0}, {}, (True, [])),
         (ServingAppProvider(), APP, {"name": "other"}, (True, ["name"])),
-        (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"version": UNKNOWN}, (False, [])),
+        (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"version": Unknown()}, (False, [])),
         (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"version": 3.0}, (True, ["version"])),
         (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"autoscaler": {"maxContainers": 5}}, (False, [])),
     ],
@@ -70,7 +70,7 @@ def test_verdict(provider: object, olds: Properties, change: Properties, expecte
     assert verdict(provider, olds, **change) == expected
 
 
-values = st.one_of(st.none(), st.text(max_size=3), st.integers(0, 3), st.just(UNKNOWN))
+values = st.one_of(st.none(), st.text(max_size=3), st.integers(0, 3), st.just(Unknown()))
 bags = st.dictionaries(st.sampled_from("abcd"), values)
 
 
