@@ -34,7 +34,7 @@ def app(cloud: LocalCloud) -> Iterator[WebApp]:
 def cold(cloud: LocalCloud) -> Iterator[WebApp]:
     """Nothing runs until somebody asks."""
     deployed = WebApp(cloud, f"cold-{uuid4().hex[:6]}")
-    deployed.deploy(min=0, window=60)
+    deployed.deploy(window=60)
     yield deployed
     deployed.stop()
 
@@ -150,7 +150,7 @@ def test_a_container_takes_many_requests_at_once(app: WebApp) -> None:
 
 def test_too_many_requests_of_a_server(cloud: LocalCloud) -> None:
     app = WebApp(cloud, f"most-{uuid4().hex[:6]}")
-    app.deploy(min=1, max=1, most=2)
+    app.deploy(min=1, max=1, most=2, ingresses=["server"])
     url = app.url("server")
     eventually(lambda: answers(url))
     with ThreadPoolExecutor(4) as pool:
@@ -161,7 +161,7 @@ def test_too_many_requests_of_a_server(cloud: LocalCloud) -> None:
 
 def test_proxy_tokens(cloud: LocalCloud) -> None:
     app = WebApp(cloud, f"closed-{uuid4().hex[:6]}")
-    app.deploy(open=False)
+    app.deploy(open=False, ingresses=["server"])
     token = {"Modal-Key": cloud.env["MODAL_TOKEN_ID"], "Modal-Secret": cloud.env["MODAL_TOKEN_SECRET"]}
     url = app.url("server")
     assert requests.get(url, timeout=5).status_code == 401

@@ -10,7 +10,13 @@ import time
 
 import modal
 
-DECLARED = {"name": "web-app", "version": "1", "fail": "", **json.loads(os.environ.get("WEB_APP", "{}"))}
+DECLARED = {
+    "name": "web-app",
+    "version": "1",
+    "fail": "",
+    "ingresses": ["web", "server"],
+    **json.loads(os.environ.get("WEB_APP", "{}")),
+}
 if DECLARED["fail"] == "import" and not modal.is_local():
     raise ImportError("this version cannot be imported")
 
@@ -39,39 +45,43 @@ class Backend:
         print("left", flush=True)
 
 
-@app.cls(**SHARED, timeout=60, startup_timeout=DECLARED.get("startup", 20))
-@modal.concurrent(max_inputs=DECLARED.get("at_once", 4))
-class Web(Backend):
-    @modal.enter()
-    def enter(self) -> None:
-        self.open()
+if "web" in DECLARED["ingresses"]:
 
-    @modal.exit()
-    def exit(self) -> None:
-        self.shut()
+    @app.cls(**SHARED, timeout=60, startup_timeout=DECLARED.get("startup", 20))
+    @modal.concurrent(max_inputs=DECLARED.get("at_once", 4))
+    class Web(Backend):
+        @modal.enter()
+        def enter(self) -> None:
+            self.open()
 
-    @modal.web_server(8000, startup_timeout=DECLARED.get("startup", 20))
-    def serve(self) -> None:
-        pass
+        @modal.exit()
+        def exit(self) -> None:
+            self.shut()
+
+        @modal.web_server(8000, startup_timeout=DECLARED.get("startup", 20))
+        def serve(self) -> None:
+            pass
 
 
-@app.server(
-    **SHARED,
-    port=8000,
-    unauthenticated=DECLARED.get("open", True),
-    startup_timeout=DECLARED.get("startup", 20),
-    exit_grace_period=5,
-    target_concurrency=DECLARED.get("target"),
-    max_concurrency=DECLARED.get("most"),
-)
-class Serve(Backend):
-    @modal.enter()
-    def enter(self) -> None:
-        self.open()
+if "server" in DECLARED["ingresses"]:
 
-    @modal.exit()
-    def exit(self) -> None:
-        self.shut()
+    @app.server(
+        **SHARED,
+        port=8000,
+        unauthenticated=DECLARED.get("open", True),
+        startup_timeout=DECLARED.get("startup", 20),
+        exit_grace_period=5,
+        target_concurrency=DECLARED.get("target"),
+        max_concurrency=DECLARED.get("most"),
+    )
+    class Serve(Backend):
+        @modal.enter()
+        def enter(self) -> None:
+            self.open()
+
+        @modal.exit()
+        def exit(self) -> None:
+            self.shut()
 
 
 @app.function(image=SHARED["image"], env=SHARED["env"], max_containers=2, scaledown_window=2)
