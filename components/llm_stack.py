@@ -54,7 +54,7 @@ class LlmStack(pulumi.ComponentResource):
         super().__init__("glm-serving:index:LlmStack", name, None, opts)
         self.recipe, self.environment = recipe, environment
         self.jobs_dict = f"{recipe.app}-jobs"
-        keep = pulumi.ResourceOptions(retain_on_delete=retain_weights, protect=protect_weights)
+        protected = pulumi.ResourceOptions(protect=protect_weights)
 
         volumes, secrets = recipe.volumes, recipe.secrets
         weights_volume = ModalVolume(
@@ -62,7 +62,8 @@ class LlmStack(pulumi.ComponentResource):
             environment=environment,
             name=volumes.weights.name,
             version=volumes.weights.version,
-            opts=self._child(keep),
+            retain=retain_weights,
+            opts=self._child(protected),
         )
         kernels_volume = ModalVolume(
             "kernels-volume",
@@ -115,7 +116,8 @@ class LlmStack(pulumi.ComponentResource):
             revision=recipe.model.revision,
             sentinel=SENTINEL,
             estimate=_download_estimate(recipe),
-            opts=self._child(keep),
+            retain=retain_weights,
+            opts=self._child(protected),
         )
         # A pinned revision is the commit, so that a preview can tell everything that follows from it.
         self.commit = pulumi.Output.from_input(recipe.model.revision if recipe.model.pinned else weights.commit)

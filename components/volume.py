@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components import modal_api
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 
-INPUTS = ("environment", "name", "version")
+INPUTS = ("environment", "name", "version", "retain")
+IDENTITY = ("environment", "name", "version")
 
 
 class VolumeProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        return compare(olds, news, replace=INPUTS)
+        return compare(olds, news, replace=IDENTITY, update=("retain",))
 
     def create(self, props: Properties) -> CreateResult:
         volume_id, is_new = modal_api.ensure_volume(props["environment"], props["name"], int(props["version"]))
         if not is_new:
             say(f"volume {props['name']}", "exists already, taken over with its content")
         return CreateResult(volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id})
+
+    def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult({**olds, **inputs_of(news, INPUTS)})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         volume_id = modal_api.find_volume(props["environment"], props["name"])
@@ -29,7 +33,11 @@ class VolumeProvider(Provider):
         return ReadResult(volume_id, outs, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
-        modal_api.delete_volume(props["environment"], props["name"])
+        environment, name = props["environment"], props["name"]
+        if props["retain"]:
+            say(f"volume {name}", f"kept with its content; `modal volume delete {name} --env {environment}` removes it")
+        else:
+            modal_api.delete_volume(environment, name)
 
 
 class ModalVolume(Resource, module="modal", name="Volume"):
@@ -45,7 +53,9 @@ class ModalVolume(Resource, module="modal", name="Volume"):
         environment: str,
         name: str,
         version: int,
+        retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        props = {"environment": environment, "name": name, "version": version, "volumeId": None}
+        """A volume with `retain` outlives its resource: deleting it says so and leaves it."""
+        props = {"environment": environment, "name": name, "version": version, "retain": retain, "volumeId": None}
         super().__init__(VolumeProvider(), resource_name, props, opts)

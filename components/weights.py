@@ -9,13 +9,13 @@ from components import artifacts, modal_api
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 from components.jobs import Job, run_job
 
-INPUTS = ("environment", "pipelineApp", "jobsDict", "volume", "repo", "revision", "sentinel", "estimate")
+INPUTS = ("environment", "pipelineApp", "jobsDict", "volume", "repo", "revision", "sentinel", "estimate", "retain")
 IDENTITY = ("environment", "volume", "repo", "revision")
 
 
 class WeightsProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=IDENTITY)
+        result = compare(olds, news, replace=IDENTITY, update=("retain",))
         result.changes = result.changes or bool(olds.get("problems"))
         return result
 
@@ -23,8 +23,8 @@ class WeightsProvider(Provider):
         outs = self._download(props)
         return CreateResult(f"{props['volume']}/{props['repo']}@{outs['commit']}", outs)
 
-    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._download(news))
+    def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._download(news) if olds.get("problems") else {**olds, **inputs_of(news, INPUTS)})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         artifact = artifacts.inspect(props["environment"], props["volume"], props["folder"], [props["sentinel"]])
@@ -36,7 +36,10 @@ class WeightsProvider(Provider):
         return ReadResult(id_, outs, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
-        modal_api.delete_volume_folder(props["environment"], props["volume"], props["folder"])
+        if props["retain"]:
+            say("weights", f"{props['folder']} is kept on volume {props['volume']}")
+        else:
+            modal_api.delete_volume_folder(props["environment"], props["volume"], props["folder"])
 
     def _download(self, props: Properties) -> Properties:
         say("weights", f"{props['repo']}@{props['revision']}: {props['estimate']}")
@@ -87,9 +90,12 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
         revision: str,
         sentinel: str,
         estimate: str,
+        retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`revision` is a branch, tag or commit; `estimate` says size, minutes and dollars before the job runs."""
+        """`revision` is a branch, tag or commit; `estimate` says size, minutes and dollars before the job runs;
+        with `retain` the files outlive their resource.
+        """
         props = {
             "environment": environment,
             "pipelineApp": pipeline_app,
@@ -99,6 +105,7 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
             "revision": revision,
             "sentinel": sentinel,
             "estimate": estimate,
+            "retain": retain,
         }
         outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems")
         super().__init__(WeightsProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

@@ -42,6 +42,7 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
 @pytest.mark.parametrize(
     ("provider", "olds", "change", "expected"),
     [
+        (VolumeProvider(), {"name": "v", "retain": False}, {"retain": True}, (True, [])),
         (VolumeProvider(), {"environment": "main", "name": "v", "version": 2.0}, {}, (False, [])),
         (VolumeProvider(), {"environment": "main", "name": "v", "version": 2.0}, {"name": "w"}, (True, ["name"])),
         (SecretProvider(), {"name": "s", "keys": ["A"], "values": {"A": "1"}}, {"values": {"A": "2"}}, (True, [])),

@@ -153,4 +153,4 @@ def test_destroy_leaves_only_what_is_retained_and_says_so(project: Project) -> N
     assert project.containers() == set()
     assert "cycle-weights" in project.modal("volume", "list")
     assert "cycle-kernels" not in project.modal("volume", "list")
-    assert "retain" in outcome.text
+    assert "volume cycle-weights: kept with its content" in outcome.text
