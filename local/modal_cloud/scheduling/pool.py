@@ -46,6 +46,12 @@ class Pool:
     def poke(self) -> None:
         self._happened.set()
 
+    @property
+    def _name(self) -> str:
+        function = self._cloud.functions.get(self.function_id)
+        app = self._cloud.apps.get(function.app_id)
+        return f"{app.name or app.id}/{function.name}"
+
     # -- requests of servers, told by the ingress
 
     def acquire(self) -> Replica | None:
@@ -152,6 +158,8 @@ class Pool:
         definition = self._cloud.functions.get(self.function_id).definitions[task.definition_id]
         replica = Replica(self._cloud, task, definition, self._replica_changed)
         self.replicas[task.id] = replica
+        gpus = ", ".join(f"{count} {kind}" for kind, count in self._cloud.scheduler.gpus_in_use().items())
+        _log.info("%s: container %s starts%s", self._name, task.id, f" (GPUs in use: {gpus})" if gpus else "")
         run = asyncio.create_task(replica.run())
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
@@ -201,6 +209,8 @@ class Pool:
     # -- what happens to replicas
 
     def _replica_changed(self, replica: Replica) -> None:
+        if replica.phase is Phase.READY:
+            _log.info("%s: container %s is ready", self._name, replica.task.id)
         if replica.phase is Phase.GONE:
             self._gone(replica)
         self.poke()
@@ -218,6 +228,7 @@ class Pool:
         result = replica.result or api_pb2.GenericResult()
         now = asyncio.get_running_loop().time()
         failed = result.status != api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
+        _log.info("%s: container %s is gone%s", self._name, replica.task.id, f": {result.exception}" if failed else "")
         if failed:
             text = f"container {replica.task.id}: {result.exception}\n"
             self._cloud.logs.append(replica.task.id, api_pb2.FILE_DESCRIPTOR_INFO, text)
