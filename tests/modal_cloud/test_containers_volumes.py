@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import os
+import random
 import time
 from pathlib import Path
 
@@ -216,5 +218,82 @@ def test_large_files_are_linked_not_copied(mode: str, tmp_path: Path) -> None:
             assert time.monotonic() - started < 1
             await do(stage, second, "assert os.path.getsize('/models/big') == 3 << 30")
             assert os.stat(stage.cloud.folders.volume("vo-1") / "big").st_nlink >= 3
+
+    asyncio.run(run())
+
+
+RANDOM_CHANGES = """
+import random, shutil
+def change(seed, count):
+    dice = random.Random(seed)
+    names = ["a", "b", "c"]
+    for number in range(count):
+        path = "/".join(["/models", *(dice.choice(names) for _ in range(dice.randint(1, 3)))])
+        other = "/".join(["/models", *(dice.choice(names) for _ in range(dice.randint(1, 2)))])
+        kind = dice.choice(["write", "write", "append", "remove", "folder", "tree", "rename", "link", "mode"])
+        try:
+            if kind == "write":
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                open(path, "w").write(f"{seed}/{number}")
+            elif kind == "append":
+                open(path, "a").write("+")
+            elif kind == "remove":
+                os.remove(path)
+            elif kind == "folder":
+                os.makedirs(path)
+            elif kind == "tree":
+                shutil.rmtree(path)
+            elif kind == "rename":
+                os.rename(path, other)
+            elif kind == "link":
+                os.symlink("somewhere", path)
+            elif kind == "mode":
+                os.chmod(path, dice.choice([0o644, 0o755]) if os.path.isfile(path) else 0o755)
+        except OSError:
+            pass
+"""
+
+
+def tree(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in folder.rglob("*"):
+        text = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else "folder"
+        found[str(path.relative_to(folder))] = f"{text} {0 if path.is_symlink() else path.stat().st_mode:o}"
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_one_writer_does_is_what_is_committed(mode: str, seed: int, tmp_path: Path) -> None:
+    """Random changes with commits of all kinds in between, a file being open some of the time."""
+
+    async def run() -> None:
+        async with staged(tmp_path / "local") as stage:
+            views = stage.runtime.views
+            volume = stage.volume("vo-1", a="from before", seen="x")
+            script = OBEY.replace("names = {", RANDOM_CHANGES + "\nnames = {'change': change, ")
+            container = await stage.start(script, volumes=view(volume))
+            await stage.says(container, "up")
+            dice = random.Random(seed)
+            for step in range(12):
+                await tell(stage, container, f"change({seed * 100 + step}, 30)")
+                if dice.random() < 0.4:
+                    await tell(stage, container, f"held = open('/models/held{dice.randint(1, 2)}', 'w')")
+                match dice.randint(0, 3):
+                    case 0:
+                        await views.commit_in_background()
+                    case 1:
+                        await views.commit(container.task_id, volume)
+                    case 2:
+                        with contextlib.suppress(OpenFiles):
+                            await views.reload(container.task_id, volume)
+                if dice.random() < 0.5:
+                    await tell(stage, container, "held = None")
+            await tell(stage, container, "held = None")
+            await views.commit(container.task_id, volume)
+            copy = "shutil.copytree('/models', '/run/modal/view', symlinks=True)"
+            await tell(stage, container, f"import shutil; {copy}")
+            seen = tree(stage.cloud.folders.containers / container.task_id / "runtime" / "view")
+            assert len(seen) > 3
+            assert tree(stage.cloud.folders.volume(volume)) == seen
 
     asyncio.run(run())
