@@ -40,7 +40,7 @@ def test_start_is_quick_idempotent_and_remembers_ports(own_cloud: LocalCloud) ->
 def test_nothing_is_left_after_stop(own_cloud: LocalCloud) -> None:
     cloud = own_cloud
     cloud.modal("deploy", "-m", "tests.modal_cloud.apps.durable_app")
-    cloud.python("import modal; modal.Function.from_name('durable', 'work').remote('x', 0)")
+    cloud.python("import modal; modal.Function.from_name('durable', 'work').remote('x', False)")
     assert "1 container" in cloud.run([*LOCAL, "status"]).stdout
     cloud.stop()
     assert str(cloud.dir) not in Path("/proc/self/mountinfo").read_text()

@@ -10,16 +10,18 @@ volume = modal.Volume.from_name("durable-volume", create_if_missing=True, versio
 
 
 @app.function(volumes={"/data": volume}, max_containers=1)
-def work(key, seconds):
+def work(key, wait):
+    """With `wait`, not before the note `go` is there."""
     notes[key] = notes.get(key, 0) + 1
-    time.sleep(seconds)
+    while wait and not notes.get("go"):
+        time.sleep(0.05)
     with open(f"/data/{key}", "w") as file:
         file.write("done")
     volume.commit()
     return key
 
 
-@app.function(retries=modal.Retries(max_retries=1, initial_delay=5.0))
+@app.function(retries=modal.Retries(max_retries=1, initial_delay=3.0))
 def second_try(key):
     notes[key] = notes.get(key, 0) + 1
     if notes[key] == 1:
