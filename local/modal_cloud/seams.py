@@ -6,7 +6,7 @@ The control plane (this folder) owns records, RPC handlers, calls and their queu
 Three packages plug in, each exporting one class built as `X(cloud)`:
 
     containers.Runtime     a ContainerSpec becomes an isolated process; volume views inside it
-    scheduling.Scheduler   decides when containers start and stop (pools, autoscaler, schedules)
+    scheduling.Scheduler   decides when containers start and stop (pools, autoscaler; nothing fires schedules yet)
     ingress.Ingress        HTTP in front of web endpoints and servers
 
 `cloud.Cloud` constructs them as `cloud.runtime`, `cloud.scheduler`, `cloud.ingress`, then awaits `start()` of each in
@@ -25,6 +25,7 @@ with pid and process start time; the Scheduler ends those processes and finishes
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from modal_proto import api_pb2
 
 if TYPE_CHECKING:
     from local.modal_cloud.records import Function, Input, Task
+    from local.modal_cloud.scheduling.replica import Replica
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,10 @@ class Container(Protocol):
     def kill(self) -> None:
         """SIGKILL to every process of the container; no-op once ended."""
 
+    async def connect(self, port: int) -> socket.socket:
+        """A non-blocking connection to 127.0.0.1:port inside. Raises OSError, ConnectionRefusedError while nobody
+        listens there."""
+
 
 class VolumeViews(Protocol):
     """Each container sees its own view: the committed version as of its start (or its last reload) below, its own
@@ -110,7 +116,8 @@ class VolumeViews(Protocol):
     by rename; SDK uploads and removals write there as well."""
 
     async def commit(self, task_id: str, volume_id: str) -> None:
-        """Puts the container's writes and removals into the committed folder. Last write wins, file by file."""
+        """Puts the container's writes and removals into the committed folder. Last write wins, file by file. Others'
+        commits show afterwards, unless the container holds files of the volume open: answer skip_reload."""
 
     async def reload(self, task_id: str, volume_id: str) -> None:
         """Shows the latest committed content in the container (its own writes are committed first).
@@ -121,7 +128,8 @@ class Runtime(Protocol):
     views: VolumeViews
 
     async def start(self) -> None:
-        """Prepares $LOCAL_DIR/containers; removes what a killed emulator left there (mounts, sockets, folders)."""
+        """Prepares $LOCAL_DIR/containers; removes what a killed emulator left there (sockets, folders; processes and
+        mounts ended with it). Raises probe.CannotIsolate with a message for the user."""
 
     async def launch(self, spec: ContainerSpec) -> Container:
         """Starts `python -m modal._container_entrypoint` isolated, with its own gRPC socket served by
@@ -183,6 +191,20 @@ class Scheduler(Protocol):
         """ContainerStop by a client or by the container itself: graceful drains (kill switch, SIGTERM for servers),
         otherwise SIGINT/SIGTERM at once. Unknown or ended tasks: no-op."""
 
+    # -- from the ingress
+    def pool(self, function_id: str) -> ServerPool:
+        """Of a live server. Raises KeyError."""
+
+
+class ServerPool(Protocol):
+    """The containers of one server, as the ingress uses them."""
+
+    def acquire(self) -> Replica | None:
+        """A ready container, counted as having one more request; None when there is none, and then one is started.
+        `release` it."""
+
+    def release(self, replica: Replica) -> None: ...
+
 
 class Ingress(Protocol):
     async def start(self) -> None:
@@ -193,7 +215,7 @@ class Ingress(Protocol):
     def url_for(self, app_id: str, function_name: str, method: str = "") -> str:
         """`http://127.0.0.1:PORT` of a web endpoint or server; the same for the same environment, app name, function
         and method for ever (Endpoint record, saved before it is returned). Called at precreate, before the function has
-        a definition; `function_id` is filled in by `endpoint_ready`."""
+        a definition: which function answers is looked up at each request."""
 
     def app_published(self, app_id: str) -> None:
         """Endpoints of the live version answer from now on, those of functions that left the app don't."""
