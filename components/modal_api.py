@@ -42,8 +42,8 @@ def explained(doing: str, environment: str) -> Iterator[None]:
         raise
     except (modal_errors.ConnectionError, modal_errors.ServiceError, OSError) as error:
         raise DeploymentError(
-            f"{doing}: cannot reach Modal at {server_url()} ({one_line(error)}); check the network "
-            "(local cloud: `python -m local status`), then `pulumi up` again: it carries on from here"
+            f"{doing}: cannot reach Modal at {server_url()} ({one_line(error)}); check the network and "
+            "MODAL_SERVER_URL, then `pulumi up` again: it carries on from here"
         ) from None
     except modal_errors.ResourceExhaustedError as error:
         raise DeploymentError(
@@ -341,6 +341,14 @@ def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, A
             return None
         except ServingError as error:
             raise DeploymentError(one_line(error)) from None
+        except modal.exception.Error:
+            raise
+        except Exception as error:
+            # Modal raises here whatever the function raised there.
+            raise DeploymentError(
+                f"the job failed with {type(error).__name__}: {one_line(error)}; `modal app logs` of the pipeline app "
+                "shows where, `pulumi up` tries again"
+            ) from None
 
 
 def stack_dict(environment: str, name: str) -> Any:
