@@ -1,0 +1,54 @@
+"""The `server` ingress: the same life cycle behind Modal's low-latency servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.stack.project import Project
+
+pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+
+
+@pytest.fixture(scope="module")
+def project(new_project: Callable[..., Project]) -> Project:
+    project = new_project("direct")
+    project.configure("ingress", "server")
+    project.configure("scaling.minContainers", "1")
+    return project
+
+
+def test_up_ends_in_a_served_answer(project: Project) -> None:
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert project.ask().status_code == 200
+    assert project.ask(key="wrong").status_code == 401
+    assert project.up().steps == {}
+
+
+def test_even_the_target_concurrency_changes_in_place(project: Project) -> None:
+    before = project.containers()
+    project.configure("scaling.targetConcurrency", "10")
+    outcome = project.up()
+    assert outcome.steps == {"app": "update"}, outcome.text
+    assert project.containers() == before
+    live = "import modal; print(modal.Server.from_name('direct', 'Server').autoscaler.settings().target_concurrency)"
+    assert float(project.python(live)) == 10
+
+
+def test_scaling_by_hand_is_drift_and_mended(project: Project) -> None:
+    project.python("import modal; modal.Server.from_name('direct', 'Server').autoscaler.update(max_containers=7)")
+    project.refresh()
+    outcome = project.up()
+    assert outcome.steps == {"app": "update"}, outcome.text
+    assert "autoscaler updated in place (maxContainers 2)" in outcome.text
+
+
+def test_an_app_stopped_by_hand_is_drift_and_mended(project: Project) -> None:
+    project.modal("app", "stop", "direct", "--yes")
+    project.refresh()
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert set(outcome.steps) == {"app", "smoke-test"}, outcome.text
+    assert project.ask().status_code == 200
