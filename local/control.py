@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -63,13 +64,13 @@ def stop(installation: Installation) -> int:
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
     process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs([process], timeout=STOP_SECONDS)
-    if alive:
+    if not _ended([process], STOP_SECONDS):
         print(f"it did not end within {STOP_SECONDS:.0f} s and is killed", file=sys.stderr)
         process.kill()
-    _, alive = psutil.wait_procs(family, timeout=5)
-    for left in alive:
-        left.kill()
+    if not _ended(family, 5):
+        for left in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
     installation.running.unlink(missing_ok=True)
     print("stopped")
     return 0
@@ -115,6 +116,24 @@ def daemon_pid(installation: Installation) -> int | None:
         return None
     # The pid may belong to someone else by now.
     return pid if "local" in " ".join(arguments) and str(installation.folder) in arguments else None
+
+
+def _ended(processes: list[psutil.Process], seconds: float) -> bool:
+    """Waits for all to end, at most so long. Unlike psutil's own waiting it takes a process for ended that its parent
+    has not taken note of yet: the one of the daemon is init, which in a container may take seconds."""
+    deadline = time.monotonic() + seconds
+    while any(_alive(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _spawn(installation: Installation) -> subprocess.Popen[bytes]:
