@@ -95,7 +95,7 @@ def test_paths_and_ports_are_the_containers_own(mode: str, tmp_path: Path) -> No
 
 def test_mount_paths_may_lie_anywhere(mode: str, tmp_path: Path) -> None:
     """Below folders that the host has, below ones that it hasn't, and where it has a folder of that very name."""
-    paths = ["/models", "/a/b/c", "/usr/local/share/models", "/root/.cache/huggingface", "/opt", "/etc/models"]
+    paths = ["/models", "/a/b/c", "/usr/local/share/models", "/root/.cache/huggingface", "/opt", "/etc/models", "/mnt"]
 
     async def run() -> None:
         async with staged(tmp_path / "local") as stage:
@@ -219,6 +219,26 @@ def test_a_container_that_cannot_start_says_why(mode: str, tmp_path: Path) -> No
             assert list(stage.cloud.folders.containers.iterdir()) == []
 
     asyncio.run(run())
+
+
+def test_mounts_inside_mounts_are_refused(mode: str, tmp_path: Path) -> None:
+    before = host_listing()
+
+    async def run() -> None:
+        async with staged(tmp_path / "local") as stage:
+            for volume in ("vo-1", "vo-2"):
+                stage.volume(volume)
+            nested = [VolumeMount("vo-1", "/models"), VolumeMount("vo-2", "/models/kernels")]
+            with pytest.raises(ValueError, match="/models/kernels lies inside another mount, /models"):
+                await stage.start("", volumes=nested)
+            source = tmp_path / "app.py"
+            source.write_text("")
+            with pytest.raises(ValueError, match="can't be mounted at /root/app"):
+                await stage.start("", volumes=view("vo-1", "/root/app"), files=[SourceFile(source, "/root/app/x.py")])
+            assert list(stage.cloud.folders.containers.iterdir()) == []
+
+    asyncio.run(run())
+    assert host_listing() == before
 
 
 def test_a_machine_that_cannot_isolate_is_told_so_at_start(tmp_path: Path) -> None:

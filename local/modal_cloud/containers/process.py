@@ -20,6 +20,7 @@ from local.modal_cloud.containers.inside.layout import Layers, Layout
 from local.modal_cloud.containers.output import LinePump
 
 _REPOSITORY = Path(__file__).parents[3]
+_SET_UP_SECONDS = 60.0
 _OUTPUT_GRACE = 2.0
 """Seconds to wait for the end of the output after the last process is gone: the pipes end with it."""
 
@@ -55,7 +56,11 @@ class ContainerProcess:
         for descriptor, stream in ((1, container._outer.stdout), (2, container._outer.stderr)):
             await container._pump(descriptor, stream, take_line)
         try:
-            container.listeners = await container._running
+            async with asyncio.timeout(_SET_UP_SECONDS):
+                container.listeners = await container._running
+        except TimeoutError:
+            container.kill()
+            raise StartFailed(f"the container could not be set up within {_SET_UP_SECONDS:.0f} s") from None
         except BaseException:
             container.kill()
             await container.wait()

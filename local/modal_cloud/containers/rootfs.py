@@ -20,6 +20,7 @@ def prepare(root: Path, files: Iterable[SourceFile], volumes: Sequence[VolumeMou
     """Creates `root` with source files, links to volumes and private folders. Blocking: run it in a thread.
 
     Source files are copies: what a container does to them must reach neither another one nor the content store.
+    Raises ValueError for paths that can't be, such as a volume inside another one.
     """
     root.mkdir(parents=True)
     for folder in PRIVATE:
@@ -27,13 +28,15 @@ def prepare(root: Path, files: Iterable[SourceFile], volumes: Sequence[VolumeMou
     for folder in ("/tmp", "/var/tmp"):
         _inside(root, folder).chmod(0o1777)
     for file in files:
-        target = _inside(root, file.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = _with_parent(root, file.path)
         shutil.copyfile(file.host, target)
         target.chmod(file.mode or 0o644)
     for volume in volumes:
-        link = _inside(root, volume.path)
-        link.parent.mkdir(parents=True, exist_ok=True)
+        link = _with_parent(root, volume.path)
+        if link.is_dir() and not any(link.iterdir()):
+            link.rmdir()  # one of the private folders
+        if link.exists() or link.is_symlink():
+            raise ValueError(f"a volume can't be mounted at {volume.path}: the image or another mount is there")
         target_path = f"{VOLUMES}/{volume.volume_id}"
         sub_path = volume.sub_path.strip("/")
         link.symlink_to(f"{target_path}/{sub_path}" if sub_path else target_path)
@@ -75,6 +78,18 @@ def _leads_elsewhere(file: Path, packages: Path) -> bool:
         elif line and not line.startswith("#") and not (packages / line).resolve().is_relative_to(packages.resolve()):
             return True
     return False
+
+
+def _with_parent(root: Path, path: str) -> Path:
+    """Like `_inside`, its folder being made. Never follows a link: that would lead out of the root."""
+    target = _inside(root, path)
+    folder = root
+    for part in target.relative_to(root).parts[:-1]:
+        folder = folder / part
+        if folder.is_symlink():
+            raise ValueError(f"{path} lies inside another mount, /{folder.relative_to(root)}")
+        folder.mkdir(exist_ok=True)
+    return target
 
 
 def _inside(root: Path, path: str) -> Path:

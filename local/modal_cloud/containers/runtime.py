@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ BACKGROUND_COMMIT_INTERVAL = 5.0
 _WINDOW = 64 << 20
 """HTTP/2 flow control window in bytes: large inputs and outputs in one go."""
 _CAP_SYS_ADMIN = 21
+_MANY_FILES = 65536
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +81,7 @@ class Runtime:
         folder = self._cloud.folders.containers
         await asyncio.to_thread(delete_tree, folder)
         folder.mkdir(parents=True)
+        _allow_many_files()
         await probe.check(folder / "probe", self._cloud.folders.root, user_namespace=self._user_namespace)
         self._committer = asyncio.create_task(self._commit_in_background())
 
@@ -176,6 +179,13 @@ class Runtime:
                 await self.views.commit_in_background()
             except Exception:
                 _log.exception("background commit")
+
+
+def _allow_many_files() -> None:
+    """Each request takes descriptors here, and containers inherit the limit: the usual 1,024 is soon used up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def needs_user_namespace() -> bool:
