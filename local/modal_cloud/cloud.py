@@ -17,7 +17,7 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpclib.config
 import grpclib.server
@@ -227,3 +227,13 @@ def _listen(port: int) -> socket.socket:
 
 def grpc_config() -> grpclib.config.Configuration:
     return grpclib.config.Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)
+
+
+if TYPE_CHECKING:
+    from local.modal_cloud import seams
+
+    def _keeps_the_contracts(
+        cloud: Cloud,
+    ) -> tuple[seams.Runtime, seams.Scheduler, seams.Ingress, seams.Calls, seams.Tasks, seams.Functions, seams.Logs]:
+        """Never called: the type checker compares the parts with what `seams` says of them."""
+        return cloud.runtime, cloud.scheduler, cloud.ingress, cloud.calls, cloud.tasks, cloud.functions, cloud.logs

@@ -125,7 +125,8 @@ class VolumeViews(Protocol):
 
 
 class Runtime(Protocol):
-    views: VolumeViews
+    @property
+    def views(self) -> VolumeViews: ...
 
     async def start(self) -> None:
         """Prepares $LOCAL_DIR/containers; removes what a killed emulator left there (sockets, folders; processes and

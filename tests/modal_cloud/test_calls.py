@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import pickle
 import time
 from uuid import uuid4
 
 import modal
 import pytest
+from grpclib.client import Channel
 from modal.exception import FunctionTimeoutError, NotFoundError, RemoteError
+from modal_proto import api_grpc, api_pb2
 
 from tests.local_cloud import LocalCloud
 from tests.modal_cloud.apps.calls_app import Unhappy
@@ -174,3 +178,34 @@ def test_stats_and_containers(cloud: LocalCloud) -> None:
     double.remote(1)
     assert double.get_current_stats().num_total_runners >= 1
     assert "calls" in cloud.modal("container", "list", "--json").stdout
+
+
+def test_a_repeated_request_makes_one_call(cloud: LocalCloud, key: str) -> None:
+    """As the SDK repeats it when the answer was lost."""
+    one = function("one_at_a_time").hydrate()
+    call_ids = asyncio.run(_map_twice(cloud, one.object_id, key))
+    assert len(call_ids) == 2
+    assert len(set(call_ids)) == 1
+    assert modal.FunctionCall.from_id(call_ids[0]).get(timeout=20) == key
+    assert notes()[key] == 1
+
+
+async def _map_twice(cloud: LocalCloud, function_id: str, key: str) -> list[str]:
+    arguments = pickle.dumps(((key, 0), {}))
+    payload = api_pb2.FunctionInput(args=arguments, data_format=api_pb2.DATA_FORMAT_PICKLE)
+    request = api_pb2.FunctionMapRequest(
+        function_id=function_id,
+        function_call_type=api_pb2.FUNCTION_CALL_TYPE_UNARY,
+        function_call_invocation_type=api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC,
+        pipelined_inputs=[api_pb2.FunctionPutInputsItem(input=payload)],
+    )
+    metadata = {
+        "x-modal-token-id": cloud.env["MODAL_TOKEN_ID"],
+        "x-modal-token-secret": cloud.env["MODAL_TOKEN_SECRET"],
+        "x-idempotency-key": f"key-{key}",
+    }
+    async with Channel("127.0.0.1", int(cloud.env["MODAL_SERVER_URL"].rsplit(":", 1)[1])) as channel:
+        stub = api_grpc.ModalClientStub(channel)
+        answers = [await stub.FunctionMap(request, metadata=metadata) for _ in range(2)]
+    assert all(len(answer.pipelined_inputs) == 1 for answer in answers)
+    return [answer.function_call_id for answer in answers]
