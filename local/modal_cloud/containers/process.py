@@ -81,7 +81,8 @@ class ContainerProcess:
 
     @property
     def ended(self) -> bool:
-        return self._ended.done()
+        """The user's process is gone, or more; `wait` may still be busy with what it left."""
+        return self._ended.done() or self._returncode is not None or self._killed
 
     def send_signal(self, number: signal.Signals) -> None:
         """To the user's process alone."""

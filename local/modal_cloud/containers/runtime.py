@@ -46,6 +46,11 @@ class RunningContainer:
         self._process = process
         self._end = end
 
+    @property
+    def ended(self) -> bool:
+        """True at once when the process dies; `wait` returns when everything has been tidied up, too."""
+        return self._process.ended
+
     async def wait(self) -> int:
         return await asyncio.shield(self._end)
 

@@ -14,7 +14,6 @@ from aiohttp.connector import BaseConnector
 from yarl import URL
 
 from local.modal_cloud.ingress import headers
-from local.modal_cloud.scheduling.replica import Replica
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
 _LARGEST_HEADER = 64 * 1024
 
 
-class _IntoContainer(BaseConnector):
-    """Connects to the server's port inside one container. Connections aren't kept: a server may close one at any
-    time, and then a request on it would fail for no reason."""
+class _OneConnection(BaseConnector):
+    """Uses a connection that exists, for one request. Connections aren't kept: a server may close one at any time,
+    and then a request on it would fail for no reason."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         super().__init__(force_close=True)
-        self._replica = replica
+        self._connection = connection
 
     async def _create_connection(
         self,
@@ -40,8 +39,7 @@ class _IntoContainer(BaseConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> ResponseHandler:
-        connection: socket.socket = await self._replica.connect()
-        _, protocol = await self._loop.create_connection(self._factory, sock=connection)
+        _, protocol = await self._loop.create_connection(self._factory, sock=self._connection)
         return protocol
 
 
@@ -51,26 +49,31 @@ class ServerRequests:
 
     async def handle(self, request: web.BaseRequest, function_id: str) -> web.StreamResponse:
         pool = self._cloud.scheduler.pool(function_id)
-        replica = pool.acquire()
-        if replica is None:
-            return headers.refusal(503, "no container of this server is ready yet", **{"Retry-After": "1"})
-        try:
-            limit = replica.function.max_concurrent_inputs
-            if limit and replica.requests > limit:
-                return headers.refusal(429, f"all containers have {limit} requests under way")
-            return await _proxy(request, replica)
-        finally:
-            pool.release(replica)
+        while replica := pool.acquire():
+            try:
+                limit = replica.function.max_concurrent_inputs
+                if limit and replica.requests > limit:
+                    return headers.refusal(429, f"all containers have {limit} requests under way")
+                try:
+                    connection = await replica.connect()
+                except OSError as error:
+                    if not replica.takes_work:
+                        continue  # it has just died: try another
+                    return headers.refusal(502, f"the server in the container doesn't answer: {error.strerror}")
+                return await _proxy(request, connection)
+            finally:
+                pool.release(replica)
+        return headers.refusal(503, "no container of this server is ready yet", **{"Retry-After": "1"})
 
 
-async def _proxy(request: web.BaseRequest, replica: Replica) -> web.StreamResponse:
+async def _proxy(request: web.BaseRequest, connection: socket.socket) -> web.StreamResponse:
     passed = [
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.passed_on(request.raw_headers)
     ]
     peer = request.remote or "127.0.0.1"
     passed.append(("X-Forwarded-For", peer))
     async with aiohttp.ClientSession(
-        connector=_IntoContainer(replica),
+        connector=_OneConnection(connection),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,

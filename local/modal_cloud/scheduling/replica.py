@@ -74,7 +74,7 @@ class Replica:
 
     @property
     def takes_work(self) -> bool:
-        return self.phase is Phase.READY
+        return self.phase is Phase.READY and self._container is not None and not self._container.ended
 
     async def run(self) -> None:
         """The whole life. Ends with the phase GONE and `result` set; doesn't raise."""
