@@ -12,6 +12,9 @@ verb="$1" stack="$2"
 }
 
 is_local() { [ "$stack" = local ]; }
+# Where real money is spent, Pulumi shows its preview and asks.
+without_asking=()
+if is_local; then without_asking=(--yes --skip-preview); fi
 
 use_local_state() {
   mkdir -p .local/pulumi
@@ -62,7 +65,7 @@ case "$verb" in
       exit 1
     fi
     select_stack
-    pulumi up --stack "$stack" --yes --skip-preview --suppress-outputs
+    pulumi up --stack "$stack" --suppress-outputs "${without_asking[@]}"
     python -m infra.first_answer "$stack"
     ;;
   preview)
@@ -84,7 +87,7 @@ case "$verb" in
       start_local_cloud
     fi
     if pulumi stack select "$stack" 2>/dev/null; then
-      pulumi destroy --stack "$stack" --yes --skip-preview
+      pulumi destroy --stack "$stack" "${without_asking[@]}"
       if is_local; then pulumi stack rm "$stack" --yes --preserve-config; fi
     fi
     if is_local; then
