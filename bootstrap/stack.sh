@@ -65,7 +65,7 @@ case "$verb" in
       exit 1
     fi
     select_stack
-    pulumi up --stack "$stack" --suppress-outputs "${without_asking[@]}"
+    pulumi up --stack "$stack" --suppress-outputs ${without_asking[@]+"${without_asking[@]}"}
     python -m infra.first_answer "$stack"
     ;;
   preview)
@@ -87,7 +87,7 @@ case "$verb" in
       start_local_cloud
     fi
     if pulumi stack select "$stack" 2>/dev/null; then
-      pulumi destroy --stack "$stack" "${without_asking[@]}"
+      pulumi destroy --stack "$stack" ${without_asking[@]+"${without_asking[@]}"}
       if is_local; then pulumi stack rm "$stack" --yes --preserve-config; fi
     fi
     if is_local; then
