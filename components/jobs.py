@@ -30,59 +30,73 @@ class Job:
     """What the job makes; the same name is never made twice at once."""
     payload: dict[str, Any]
 
+    @property
+    def claim(self) -> str:
+        return f"claim/{self.name}"
+
 
 def run_job(job: Job, report: Report) -> dict[str, Any]:
-    """Runs the job, or attaches to the one that runs; returns its result. Raises DeploymentError."""
+    """Runs the job, or attaches to the one that runs; returns its result.
+
+    Raises DeploymentError; the claim outlives it where the job may still run, so that the next `up` attaches.
+    """
     claims = modal_api.stack_dict(job.environment, job.jobs_dict)
-    claim_key = f"claim/{job.name}"
     owner = uuid.uuid4().hex
     while True:
-        call_id, spawned = _claim(job, claims, claim_key, owner, report)
+        call_id, spawned = _claim(job, claims, owner)
         if call_id is None:
             time.sleep(1)  # another `up` is between its claim and its spawn; there is no event to wait on
             continue
         try:
-            if not spawned and _finished(job, call_id):
-                # A result nobody collected may be older than what has happened to the volume since.
-                with modal_api.explained(f"job {job.name}", job.environment):
-                    claims.pop(claim_key, None)
-                continue
+            if not spawned:
+                if _finished(job, call_id):
+                    # A result nobody collected may be older than what has happened to the volume since.
+                    _release(job, claims, call_id)
+                    continue
+                report("attached to the job that is already running")
             result = _follow(job, call_id, claims, report)
         except modal_api.CallGone:
-            claims.pop(claim_key, None)
+            _release(job, claims, call_id)
             continue
-        except DeploymentError as error:
-            claims.pop(claim_key, None)
+        except modal_api.CallFailed as error:
+            _release(job, claims, call_id)
             raise DeploymentError(str(error)) from None
-        claims.pop(claim_key, None)
+        _release(job, claims, call_id)
         return result
 
 
-def _claim(job: Job, claims: Any, claim_key: str, owner: str, report: Report) -> tuple[str | None, bool]:
+def _release(job: Job, claims: Any, call_id: str) -> None:
+    """Gives the claim up, unless it is already another call's."""
+    with modal_api.explained(f"job {job.name}", job.environment):
+        claim = claims.get(job.claim)
+        if claim and claim["call"] == call_id:
+            claims.pop(job.claim, None)
+
+
+def _claim(job: Job, claims: Any, owner: str) -> tuple[str | None, bool]:
     """The call to follow and whether we started it; (None, False) while another `up` is about to start it."""
     now = time.time()
     with modal_api.explained(f"job {job.name}", job.environment):
-        mine = claims.put(claim_key, {"owner": owner, "call": None, "at": now}, skip_if_exists=True)
-        claim = claims.get(claim_key)
+        mine = claims.put(job.claim, {"owner": owner, "call": None, "at": now}, skip_if_exists=True)
+        claim = claims.get(job.claim)
         if not mine and claim and not claim["call"] and now - claim["at"] > LEASE_SECONDS:
-            claims.put(claim_key, {"owner": owner, "call": None, "at": now})
-            claim = claims.get(claim_key)
+            claims.put(job.claim, {"owner": owner, "call": None, "at": now})
+            claim = claims.get(job.claim)
         if claim is None:
             return None, False
         if claim["call"]:
-            report("attached to the job that is already running")
             return claim["call"], False
         if claim["owner"] != owner:
             return None, False
         call_id = modal_api.spawn(job.environment, job.app, job.function, job.payload)
-        claims.put(claim_key, {"owner": owner, "call": call_id, "at": now})
+        claims.put(job.claim, {"owner": owner, "call": call_id, "at": now})
         return call_id, True
 
 
 def _finished(job: Job, call_id: str) -> bool:
     try:
         return modal_api.wait_for_call(call_id, 0, job.environment) is not None
-    except DeploymentError:
+    except modal_api.CallFailed:
         return True
 
 

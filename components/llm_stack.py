@@ -162,9 +162,7 @@ class LlmStack(pulumi.ComponentResource):
                         commit=known[0],
                         kernel_key=known[1],
                         ingress=ingress,
-                        scaling=Scaling(
-                            target_concurrency=scaling.target_concurrency, max_concurrency=scaling.max_concurrency
-                        ),
+                        scaling=_fixed_scaling(scaling, ingress),
                         region=region,
                         routing_region=routing_region,
                         proxy_auth=proxy_auth,
@@ -231,6 +229,13 @@ def _autoscaler(scaling: Scaling, ingress: str) -> dict[str, int]:
         "scaledownWindow": scaling.scaledown_window,
     }
     return {**settings, "targetConcurrency": scaling.target_concurrency} if ingress == "server" else settings
+
+
+def _fixed_scaling(scaling: Scaling, ingress: str) -> Scaling:
+    """What only another version of the app can change; the rest stays at its default here."""
+    if ingress == "server":
+        return Scaling(max_concurrency=scaling.max_concurrency)
+    return Scaling(target_concurrency=scaling.target_concurrency, max_concurrency=scaling.max_concurrency)
 
 
 def _download_estimate(recipe: Recipe) -> str:

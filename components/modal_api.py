@@ -320,12 +320,18 @@ def spawn(environment: str, app: str, function: str, payload: dict[str, Any]) ->
         return modal.Function.from_name(app, function, environment_name=environment).spawn(payload).object_id
 
 
+class CallFailed(DeploymentError):
+    """The function ended with an error: unlike a lost connection, nothing is left that one could attach to."""
+
+    __module__ = "builtins"
+
+
 class CallGone(Exception):
     """Modal no longer knows the call, or has dropped its result."""
 
 
 def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, Any] | None:
-    """The call's result; None while it runs on after `seconds`. Raises what the function raised, or CallGone."""
+    """The call's result; None while it runs on after `seconds`. Raises CallFailed or CallGone."""
     import modal
 
     from serving.errors import ServingError
@@ -336,16 +342,18 @@ def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, A
         except (modal.exception.OutputExpiredError, modal.exception.NotFoundError):
             raise CallGone from None
         except modal.exception.FunctionTimeoutError:
-            raise DeploymentError("the job ran into its time-out; `pulumi up` again: it carries on from here") from None
+            raise CallFailed("the job ran into its time-out; `pulumi up` again: it carries on from here") from None
         except TimeoutError:
             return None
         except ServingError as error:
-            raise DeploymentError(one_line(error)) from None
-        except modal.exception.Error:
+            raise CallFailed(one_line(error)) from None
+        except (modal.exception.ConnectionError, modal.exception.ServiceError, modal.exception.AuthError):
             raise
+        except modal.exception.Error as error:
+            raise CallFailed(f"the job failed: {one_line(error)}; `pulumi up` tries again") from None
         except Exception as error:
             # Modal raises here whatever the function raised there.
-            raise DeploymentError(
+            raise CallFailed(
                 f"the job failed with {type(error).__name__}: {one_line(error)}; `modal app logs` of the pipeline app "
                 "shows where, `pulumi up` tries again"
             ) from None

@@ -75,6 +75,20 @@ def test_a_claim_whose_owner_died_before_its_call_is_taken_over(jobs: modal.Dict
     assert runs(jobs, "orphan") == 1
 
 
+def test_a_lost_link_keeps_the_claim_and_the_next_up_attaches(
+    jobs: modal.Dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(call_id: str, seconds: float, environment: str) -> None:
+        raise DeploymentError("cannot reach Modal")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(modal_api, "wait_for_call", unreachable)
+        with pytest.raises(DeploymentError, match="cannot reach Modal"):
+            run_job(job("cut-off", seconds=3), lambda line: None)
+    assert run_job(job("cut-off", seconds=3), lambda line: None) == {"job": "cut-off"}
+    assert runs(jobs, "cut-off") == 1
+
+
 def test_a_call_that_modal_no_longer_knows_is_started_again(jobs: modal.Dict) -> None:
     jobs["claim/lost"] = {"owner": "gone", "call": "fc-0123456789ABCDEFGHIJ01", "at": time.time()}
     run_job(job("lost"), lambda line: None)
