@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components import modal_api
-from components.dynamic import DeploymentError, Report
+from components.dynamic import DeploymentError, Properties, Report
 
 LEASE_SECONDS = 30
 REPORT_SECONDS = 10
@@ -29,6 +29,13 @@ class Job:
     name: str
     """What the job makes; the same name is never made twice at once."""
     payload: dict[str, Any]
+
+    @classmethod
+    def of(cls, props: Properties, function: str, name: str, **payload: str) -> Job:
+        """A job for a resource whose inputs name the environment, the pipeline app and the Dict."""
+        return cls(
+            props["environment"], props["pipelineApp"], props["jobsDict"], function, name, {**payload, "job": name}
+        )
 
     @property
     def claim(self) -> str:

@@ -48,14 +48,7 @@ class KernelsProvider(Provider):
         else:
             say("kernels", f"compiling {props['key']}: {props['estimate']}")
             name = f"kernels/{props['key']}"
-            job = Job(
-                environment=props["environment"],
-                app=props["pipelineApp"],
-                jobs_dict=props["jobsDict"],
-                function="compile_deepgemm",
-                name=name,
-                payload={"commit": props["commit"], "kernel_key": props["key"], "job": name},
-            )
+            job = Job.of(props, "compile_deepgemm", name, commit=props["commit"], kernel_key=props["key"])
             done = run_job(job, lambda line: say("kernels", line.removeprefix("kernels: ")))
             say("kernels", f"{done['files']} files · {done['bytes'] / 1e6:.1f} MB in {done['seconds']:.0f} s")
             artifact = self._inspect(props)

@@ -21,14 +21,7 @@ class VerificationProvider(Provider):
     def create(self, props: Properties) -> CreateResult:
         digest = hashlib.sha256("\n".join(str(props[name]) for name in VERIFIED).encode()).hexdigest()
         name = f"verification/{digest[:16]}"
-        job = Job(
-            environment=props["environment"],
-            app=props["pipelineApp"],
-            jobs_dict=props["jobsDict"],
-            function="verify_setup",
-            name=name,
-            payload={"commit": props["commit"], "kernel_key": props["kernelKey"], "job": name},
-        )
+        job = Job.of(props, "verify_setup", name, commit=props["commit"], kernel_key=props["kernelKey"])
         done = run_job(job, lambda line: say("verification", line))
         say("verification", f"{done['shards']} shards and {done['kernel_files']} kernel files are whole")
         return CreateResult(digest, {**inputs_of(props, INPUTS), "digest": digest, "shards": done["shards"]})

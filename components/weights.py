@@ -43,14 +43,8 @@ class WeightsProvider(Provider):
 
     def _download(self, props: Properties) -> Properties:
         say("weights", f"{props['repo']}@{props['revision']}: {props['estimate']}")
-        job = Job(
-            environment=props["environment"],
-            app=props["pipelineApp"],
-            jobs_dict=props["jobsDict"],
-            function="download_model",
-            name=f"weights/{props['repo']}@{props['revision']}",
-            payload={"revision": props["revision"], "job": f"weights/{props['repo']}@{props['revision']}"},
-        )
+        name = f"weights/{props['repo']}@{props['revision']}"
+        job = Job.of(props, "download_model", name, revision=props["revision"])
         done = run_job(job, lambda line: say("weights", line.removeprefix("weights: ")))
         if done["skipped"]:
             say("weights", f"{done['files']} files · {done['bytes'] / 1e9:.2f} GB already on the volume, checked")
