@@ -129,3 +129,15 @@ def test_no_config_ends_in_anything_but_settings_or_problems(config: dict[str, o
     except SettingsError as error:
         found = error.problems
     assert found is None or (found and not any("\n" in problem for problem in found))
+
+
+def test_the_defaults_that_pulumi_lists_are_the_programs_own() -> None:
+    import yaml
+
+    from infra.settings import RECIPES, StackConfig
+
+    declared = yaml.safe_load((RECIPES.parent / "Pulumi.yaml").read_text())["config"]
+    own = {field.alias: field.default for field in StackConfig.model_fields.values()}
+    assert {key: spec["default"] for key, spec in declared.items() if "default" in spec} == {
+        key: own[key] for key, spec in declared.items() if "default" in spec
+    }
