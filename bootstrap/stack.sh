@@ -87,7 +87,7 @@ case "$verb" in
       start_local_cloud
     fi
     if pulumi stack select "$stack" 2>/dev/null; then
-      pulumi destroy --stack "$stack" ${without_asking[@]+"${without_asking[@]}"}
+      pulumi destroy --stack "$stack" --exclude-protected ${without_asking[@]+"${without_asking[@]}"}
       if is_local; then pulumi stack rm "$stack" --yes --preserve-config; fi
     fi
     if is_local; then
@@ -104,6 +104,9 @@ case "$verb" in
       echo "export PULUMI_BACKEND_URL=$PULUMI_BACKEND_URL PULUMI_CONFIG_PASSPHRASE=$PULUMI_CONFIG_PASSPHRASE"
       start_local_cloud
       python -m local env
+    else
+      # A shell that was set up for the local cloud must not take it for Modal.
+      echo "if [ -n \"\${LOCAL_DIR:-}\" ]; then unset LOCAL_DIR MODAL_SERVER_URL MODAL_TOKEN_ID MODAL_TOKEN_SECRET HF_ENDPOINT HF_TOKEN PULUMI_BACKEND_URL PULUMI_CONFIG_PASSPHRASE; fi"
     fi
     ;;
   *)

@@ -17,6 +17,7 @@ from components.dynamic import DeploymentError, Properties, Report
 
 LEASE_SECONDS = 30
 REPORT_SECONDS = 10
+SILENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def _claim(job: Job, claims: Any, owner: str) -> tuple[str | None, bool]:
             return claim["call"], False
         if claim["owner"] != owner:
             return None, False
+        claims.pop(f"progress/{job.name}", None)  # of an earlier run
         call_id = modal_api.spawn(job.environment, job.app, job.function, job.payload)
         claims.put(job.claim, {"owner": owner, "call": call_id, "at": now})
         return call_id, True
@@ -109,6 +111,7 @@ def _finished(job: Job, call_id: str) -> bool:
 
 def _follow(job: Job, call_id: str, claims: Any, report: Report) -> dict[str, Any]:
     last_line = ""
+    began = said = time.monotonic()
     wait = 1.0  # the first progress line comes early, the later ones at most every ten seconds
     while True:
         result = modal_api.wait_for_call(call_id, wait, job.environment)
@@ -120,3 +123,9 @@ def _follow(job: Job, call_id: str, claims: Any, report: Report) -> dict[str, An
             last_line = progress["line"]
             report(last_line)
             wait = REPORT_SECONDS
+            said = time.monotonic()
+        elif time.monotonic() - said > SILENCE_SECONDS:
+            said = time.monotonic()
+            report(
+                f"no news for {SILENCE_SECONDS} s, {said - began:.0f} s in all; `modal app logs {job.app}` tells more"
+            )

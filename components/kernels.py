@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components import artifacts, modal_api
+from components import artifacts, modal_api, ownership
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 from components.jobs import Job, run_job
 
@@ -15,15 +15,17 @@ IDENTITY = ("environment", "volume", "key")
 
 class KernelsProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=IDENTITY)
+        result = compare(olds, news, replace=IDENTITY, update=("marker",))
         result.changes = result.changes or bool(olds.get("problems"))
         return result
 
     def create(self, props: Properties) -> CreateResult:
-        return CreateResult(f"{props['volume']}/{props['key']}", self._compile(props))
+        outs = self._compile(props)
+        outs["owner"] = ownership.take(props["environment"], props["volume"], props["key"])
+        return CreateResult(f"{props['volume']}/{props['key']}", outs)
 
-    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._compile(news))
+    def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult({**self._compile(news), "owner": olds["owner"]})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         artifact = self._inspect(props)
@@ -35,7 +37,11 @@ class KernelsProvider(Provider):
         return ReadResult(id_, outs, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
-        modal_api.delete_volume_folder(props["environment"], props["volume"], props["key"])
+        place = (props["environment"], props["volume"], props["key"])
+        if ownership.taken_from(props["owner"], *place):
+            say("kernels", f"{props['key']} is in use again, kept")
+        else:
+            modal_api.delete_volume_folder(*place)
 
     def _inspect(self, props: Properties) -> artifacts.Artifact | None:
         return artifacts.inspect(props["environment"], props["volume"], props["key"], [props["marker"]])
@@ -93,5 +99,5 @@ class CompiledKernels(Resource, module="modal", name="CompiledKernels"):
             "commit": commit,
             "estimate": estimate,
         }
-        outputs = ("files", "manifestSha256", "problems")
+        outputs = ("files", "manifestSha256", "problems", "owner")
         super().__init__(KernelsProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

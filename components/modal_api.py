@@ -8,7 +8,9 @@ functions: a preview and a no-op `pulumi up` never need it.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,9 +23,15 @@ SERVER_CLASS = "Server"
 WEB_METHOD = "serve"
 
 
+class Absent(DeploymentError):
+    """What was asked for does not exist on Modal."""
+
+    __module__ = "builtins"
+
+
 @contextlib.contextmanager
 def explained(doing: str, environment: str) -> Iterator[None]:
-    """Turns what the SDK raises into one line a person can act on; `NotFoundError` passes, callers expect it."""
+    """Turns what the SDK raises into one line a person can act on; what is not there is Absent."""
     from modal import exception as modal_errors
 
     try:
@@ -34,12 +42,13 @@ def explained(doing: str, environment: str) -> Iterator[None]:
             "MODAL_TOKEN_SECRET, then `pulumi up` again"
         ) from None
     except modal_errors.NotFoundError as error:
-        if "nvironment" in str(error):
+        # Whatever is missing, the text also names the environment in which it was looked for.
+        if re.search(r"^environment\b|environment \S+ (was not found|not found|does not exist)", str(error), re.I):
             raise DeploymentError(
                 f"{doing}: Modal has no environment {environment!r}; `modal environment create {environment}`, "
                 "then `pulumi up` again"
             ) from None
-        raise
+        raise Absent(f"{doing}: {one_line(error)}; `pulumi up --refresh` makes it anew") from None
     except (modal_errors.ConnectionError, modal_errors.ServiceError, OSError) as error:
         raise DeploymentError(
             f"{doing}: cannot reach Modal at {server_url()} ({one_line(error)}); check the network and "
@@ -94,13 +103,13 @@ def find_volume(environment: str, name: str) -> str | None:
     """The volume's id, or None where there is none of that name."""
     import modal
 
-    with explained(f"volume {name}", environment):
-        try:
+    try:
+        with explained(f"volume {name}", environment):
             volume = modal.Volume.from_name(name, environment_name=environment)
             volume.hydrate()
             return volume.object_id
-        except modal.exception.NotFoundError:
-            return None
+    except Absent:
+        return None
 
 
 def delete_volume(environment: str, name: str) -> None:
@@ -114,11 +123,11 @@ def list_volume_files(environment: str, volume: str, folder: str) -> dict[str, V
     """Every file below `folder`, by its path relative to `folder`; empty where volume or folder are missing."""
     import modal
 
-    with explained(f"volume {volume}", environment):
-        try:
+    try:
+        with explained(f"volume {volume}", environment), _missing_file_is_absent():
             entries = modal.Volume.from_name(volume, environment_name=environment).listdir(folder, recursive=True)
-        except (modal.exception.NotFoundError, FileNotFoundError):
-            return {}
+    except Absent:
+        return {}
     prefix = folder.strip("/") + "/"
     return {
         entry.path.strip("/").removeprefix(prefix): VolumeFile(entry.path.strip("/"), entry.size, entry.mtime)
@@ -131,21 +140,39 @@ def read_volume_file(environment: str, volume: str, path: str) -> bytes | None:
     """The whole file, or None where it is missing. For small files: the content is held in memory."""
     import modal
 
-    with explained(f"volume {volume}", environment):
-        try:
+    try:
+        with explained(f"volume {volume}", environment), _missing_file_is_absent():
             return b"".join(modal.Volume.from_name(volume, environment_name=environment).read_file(path))
-        except (modal.exception.NotFoundError, FileNotFoundError):
-            return None
+    except Absent:
+        return None
+
+
+def write_volume_file(environment: str, volume: str, path: str, content: bytes) -> None:
+    """Writes a small file, over one of that name."""
+    import modal
+
+    with explained(f"volume {volume}", environment):
+        files = modal.Volume.from_name(volume, environment_name=environment)
+        with files.batch_upload(force=True) as upload:
+            upload.put_file(io.BytesIO(content), path)
 
 
 def delete_volume_folder(environment: str, volume: str, folder: str) -> None:
     import modal
 
-    with explained(f"volume {volume}", environment):
-        try:
+    try:
+        with explained(f"volume {volume}", environment), _missing_file_is_absent():
             modal.Volume.from_name(volume, environment_name=environment).remove_file(folder, recursive=True)
-        except (modal.exception.NotFoundError, FileNotFoundError):
-            return
+    except Absent:
+        return
+
+
+@contextlib.contextmanager
+def _missing_file_is_absent() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Absent(one_line(error)) from None
 
 
 # Secrets ----------------------------------------------------------------------------------------------------------
@@ -155,12 +182,12 @@ def secret_has_keys(environment: str, name: str, keys: list[str]) -> bool:
     """Whether the secret exists with all these keys. Modal never gives the values back."""
     import modal
 
-    with explained(f"secret {name}", environment):
-        try:
+    try:
+        with explained(f"secret {name}", environment):
             modal.Secret.from_name(name, environment_name=environment, required_keys=keys).hydrate()
-        except modal.exception.NotFoundError:
-            return False
-        return True
+    except Absent:
+        return False
+    return True
 
 
 def write_secret(environment: str, name: str, values: dict[str, str]) -> None:
@@ -216,25 +243,24 @@ def find_app(environment: str, name: str) -> LiveApp | None:
     """The deployed app of that name, or None where there is none or it was stopped."""
     import modal
 
-    with explained(f"app {name}", environment):
-        try:
-            app = modal.App.lookup(name, environment_name=environment)
-        except modal.exception.NotFoundError:
-            return None
-        info = app.info(refresh=True)
-        if info.lifecycle.state.name != "DEPLOYED":
-            return None
-        return LiveApp(info.app_id, info.lifecycle.version or 0)
+    try:
+        with explained(f"app {name}", environment):
+            info = modal.App.lookup(name, environment_name=environment).info(refresh=True)
+    except Absent:
+        return None
+    if info.lifecycle.state.name != "DEPLOYED":
+        return None
+    return LiveApp(info.app_id, info.lifecycle.version or 0)
 
 
 def stop_app(environment: str, name: str) -> None:
     import modal
 
-    with explained(f"app {name}", environment):
-        try:
+    try:
+        with explained(f"app {name}", environment):
             modal.App.lookup(name, environment_name=environment).stop()
-        except modal.exception.NotFoundError:
-            return
+    except Absent:
+        return
 
 
 def roll_back_app(environment: str, name: str, version: int, strategy: str) -> LiveApp:
@@ -243,6 +269,7 @@ def roll_back_app(environment: str, name: str, version: int, strategy: str) -> L
     `rolling` lets the replicas of the version before serve until new ones are warm, `recreate` ends them at once.
     """
     strategy_option = f"--strategy={strategy}"
+    before = find_app(environment, name)
     # Modal offers roll-back in its command line only.
     finished = subprocess.run(
         [sys.executable, "-m", "modal", "app", "rollback", name, f"v{version}", strategy_option, "--env", environment],
@@ -251,7 +278,8 @@ def roll_back_app(environment: str, name: str, version: int, strategy: str) -> L
         check=False,
     )
     live = find_app(environment, name)
-    if finished.returncode != 0 or live is None:
+    # The command also fails when the roll-back took place, but old containers did not end in time.
+    if live is None or before is None or live.version <= before.version:
         raise DeploymentError(
             f"app {name}: rolling back to version {version} failed ({one_line(finished.stderr or finished.stdout)}); "
             f"type `modal app rollback {name} v{version} --env {environment}`"
@@ -344,13 +372,13 @@ def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, A
         except modal.exception.FunctionTimeoutError:
             raise CallFailed("the job ran into its time-out; `pulumi up` again: it carries on from here") from None
         except TimeoutError:
-            return None
+            return None  # never the job's own: jobs raise nothing but ServingError
         except ServingError as error:
             raise CallFailed(one_line(error)) from None
-        except (modal.exception.ConnectionError, modal.exception.ServiceError, modal.exception.AuthError):
-            raise
-        except modal.exception.Error as error:
-            raise CallFailed(f"the job failed: {one_line(error)}; `pulumi up` tries again") from None
+        except (modal.exception.RemoteError, modal.exception.ExecutionError, modal.exception.InternalFailure) as error:
+            raise CallFailed(f"the job's container failed: {one_line(error)}; `pulumi up` tries again") from None
+        except modal.exception.Error:
+            raise  # the question failed, not the job: whoever asks next attaches to it
         except Exception as error:
             # Modal raises here whatever the function raised there.
             raise CallFailed(

@@ -21,7 +21,8 @@ class SecretProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         # Modal merges keys into a secret and never drops one, so other keys need another secret.
         result = compare(olds, news, replace=("environment", "name", "keys"), update=("values",))
-        result.delete_before_replace = olds.get("name") == news.get("name")
+        # In this order, so that a change that failed and was put back leaves no deletion of the secret behind.
+        result.delete_before_replace = True
         return result
 
     def create(self, props: Properties) -> CreateResult:

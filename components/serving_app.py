@@ -39,12 +39,13 @@ class ServingAppProvider(Provider):
         return result
 
     def create(self, props: Properties) -> CreateResult:
-        outs = self._deploy(props)
+        before = modal_api.find_app(props["environment"], props["name"])
+        outs = self._deploy(props, before.version if before else 0)
         return CreateResult(outs["appId"], outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         if changed(olds, news, DEPLOYED) or olds["liveVersion"] != olds["version"]:
-            return UpdateResult(self._deploy(news))
+            return UpdateResult(self._deploy(news, int(olds["adoptedVersion"])))
         name = news["name"]
         if changed(olds, news, ["autoscaler"]):
             autoscaler = whole_numbers(news["autoscaler"])
@@ -64,14 +65,17 @@ class ServingAppProvider(Provider):
             return ReadResult("", {})
         if live.version != props["version"]:
             say(f"app {name}", f"version {live.version} is live, this stack deployed {props['version']:.0f}")
-        autoscaler = modal_api.read_autoscaler(environment, name, props["ingress"], list(props["autoscaler"]))
-        outs = {**props, "liveVersion": live.version, "autoscaler": autoscaler}
+        outs = {**props, "liveVersion": live.version}
+        if live.version == props["version"]:
+            # Another version may not even have this ingress; it is replaced by ours anyway, scaling included.
+            names = list(props["autoscaler"])
+            outs["autoscaler"] = modal_api.read_autoscaler(environment, name, props["ingress"], names)
         return ReadResult(live.app_id, outs, inputs_of(outs, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
         modal_api.stop_app(props["environment"], props["name"])
 
-    def _deploy(self, props: Properties) -> Properties:
+    def _deploy(self, props: Properties, adopted_version: int) -> Properties:
         from serving.params import PARAMS_VARIABLE
 
         environment, name = props["environment"], props["name"]
@@ -86,6 +90,8 @@ class ServingAppProvider(Provider):
         )
         if before is None:
             say(f"app {name}", f"version {live.version} deployed")
+        elif props["strategy"] == "recreate":
+            say(f"app {name}", f"version {live.version} deployed, the replicas of {before.version} were ended")
         else:
             say(f"app {name}", f"version {live.version} deployed, {before.version} serves until its replicas are warm")
         return {
@@ -93,7 +99,7 @@ class ServingAppProvider(Provider):
             "appId": live.app_id,
             "version": live.version,
             "liveVersion": live.version,
-            "previousVersion": before.version if before else 0,
+            "adoptedVersion": adopted_version,
             "release": params["release"],
             "url": modal_api.serving_url(environment, name, props["ingress"]),
         }
@@ -106,7 +112,7 @@ def whole_numbers(autoscaler: Properties) -> dict[str, int]:
 
 class ServingApp(Resource, module="modal", name="ServingApp"):
     """Outputs: `url`, `appId`, `version` (deployed by this stack), `liveVersion` (seen by the last refresh),
-    `previousVersion` (live before it; 0 for none), `release` (under which its replicas report).
+    `adoptedVersion` (live before this stack's first; 0 for none), `release` (under which its replicas report).
     """
 
     name: pulumi.Output[str]
@@ -114,7 +120,7 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
     appId: pulumi.Output[str]
     version: pulumi.Output[int]
     liveVersion: pulumi.Output[int]
-    previousVersion: pulumi.Output[int]
+    adoptedVersion: pulumi.Output[int]
     release: pulumi.Output[str]
 
     def __init__(
@@ -147,5 +153,5 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
             "artifacts": artifacts,
             "strategy": strategy,
         }
-        outputs = ("url", "appId", "version", "liveVersion", "previousVersion", "release")
+        outputs = ("url", "appId", "version", "liveVersion", "adoptedVersion", "release")
         super().__init__(ServingAppProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

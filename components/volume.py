@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components import modal_api
+from components import modal_api, ownership
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 
 INPUTS = ("environment", "name", "version", "retain")
@@ -20,7 +20,8 @@ class VolumeProvider(Provider):
         volume_id, is_new = modal_api.ensure_volume(props["environment"], props["name"], int(props["version"]))
         if not is_new:
             say(f"volume {props['name']}", "exists already, taken over with its content")
-        return CreateResult(volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id})
+        owner = ownership.take(props["environment"], props["name"])
+        return CreateResult(volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id, "owner": owner})
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         return UpdateResult({**olds, **inputs_of(news, INPUTS)})
@@ -29,13 +30,14 @@ class VolumeProvider(Provider):
         volume_id = modal_api.find_volume(props["environment"], props["name"])
         if volume_id is None:
             return ReadResult("", {})
-        outs = {**inputs_of(props, INPUTS), "volumeId": volume_id}
-        return ReadResult(volume_id, outs, inputs_of(props, INPUTS))
+        return ReadResult(volume_id, {**props, "volumeId": volume_id}, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
         environment, name = props["environment"], props["name"]
         if props["retain"]:
             say(f"volume {name}", f"kept with its content; `modal volume delete {name} --env {environment}` removes it")
+        elif ownership.taken_from(props["owner"], environment, name):
+            say(f"volume {name}", "is in use again, kept")
         else:
             modal_api.delete_volume(environment, name)
 
@@ -57,5 +59,5 @@ class ModalVolume(Resource, module="modal", name="Volume"):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """A volume with `retain` outlives its resource: deleting it says so and leaves it."""
-        props = {"environment": environment, "name": name, "version": version, "retain": retain, "volumeId": None}
-        super().__init__(VolumeProvider(), resource_name, props, opts)
+        props = {"environment": environment, "name": name, "version": version, "retain": retain}
+        super().__init__(VolumeProvider(), resource_name, {**props, "volumeId": None, "owner": None}, opts)

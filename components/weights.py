@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components import artifacts, modal_api
+from components import artifacts, modal_api, ownership
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 from components.jobs import Job, run_job
 
@@ -20,11 +20,15 @@ class WeightsProvider(Provider):
         return result
 
     def create(self, props: Properties) -> CreateResult:
-        outs = self._download(props)
+        outs = self._download(props, props["revision"])
+        outs["owner"] = ownership.take(props["environment"], props["volume"], outs["folder"])
         return CreateResult(f"{props['volume']}/{props['repo']}@{outs['commit']}", outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._download(news) if olds.get("problems") else {**olds, **inputs_of(news, INPUTS)})
+        if not olds.get("problems"):
+            return UpdateResult({**olds, **inputs_of(news, INPUTS)})
+        # The commit that is served, even where the branch has moved on: this is a repair, not an upgrade.
+        return UpdateResult({**self._download(news, olds["commit"]), "owner": olds["owner"]})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         artifact = artifacts.inspect(props["environment"], props["volume"], props["folder"], [props["sentinel"]])
@@ -36,15 +40,18 @@ class WeightsProvider(Provider):
         return ReadResult(id_, outs, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
+        place = (props["environment"], props["volume"], props["folder"])
         if props["retain"]:
             say("weights", f"{props['folder']} is kept on volume {props['volume']}")
+        elif ownership.taken_from(props["owner"], *place):
+            say("weights", f"{props['folder']} is in use again, kept")
         else:
-            modal_api.delete_volume_folder(props["environment"], props["volume"], props["folder"])
+            modal_api.delete_volume_folder(*place)
 
-    def _download(self, props: Properties) -> Properties:
-        say("weights", f"{props['repo']}@{props['revision']}: {props['estimate']}")
-        name = f"weights/{props['repo']}@{props['revision']}"
-        job = Job.of(props, "download_model", name, revision=props["revision"])
+    def _download(self, props: Properties, revision: str) -> Properties:
+        say("weights", f"{props['repo']}@{revision}: {props['estimate']}")
+        name = f"weights/{props['repo']}@{revision}"
+        job = Job.of(props, "download_model", name, revision=revision)
         done = run_job(job, lambda line: say("weights", line.removeprefix("weights: ")))
         if done["skipped"]:
             say("weights", f"{done['files']} files · {done['bytes'] / 1e9:.2f} GB already on the volume, checked")
@@ -101,5 +108,5 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
             "estimate": estimate,
             "retain": retain,
         }
-        outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems")
+        outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems", "owner")
         super().__init__(WeightsProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

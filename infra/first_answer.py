@@ -27,7 +27,12 @@ def main(stack: str) -> int:
         return 1
     outputs = json.loads(listed.stdout)
     url, model = outputs["url"], outputs["model"]
-    body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 200}
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "max_tokens": 200,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
     headers = {"Authorization": f"Bearer {outputs['apiKey']}"}
     began = time.monotonic()
     try:
@@ -39,7 +44,7 @@ def main(stack: str) -> int:
         print(f"error: {url} answered {answer.status_code}: {answer.text[:200]}; `modal app list`", file=sys.stderr)
         return 1
     message = answer.json()["choices"][0]["message"]
-    print(f"\n  {QUESTION}\n  {model}: {message['content'].strip()}   ({time.monotonic() - began:.1f} s)\n")
+    print(f"\n  {QUESTION}\n  {model}: {(message['content'] or '').strip()}   ({time.monotonic() - began:.1f} s)\n")
     print(f"  URL    {url}")
     print("  Key    pulumi stack output apiKey --show-secrets")
     print(

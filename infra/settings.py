@@ -122,7 +122,7 @@ def load_settings(
         parsed = StackConfig.model_validate(values)
     except ValidationError as error:
         problems += [_explain(detail) for detail in error.errors(include_url=False)]
-    problems += _ingress_problems(values)
+    problems += _ingress_problems(values) + _proxy_problems(values)
     recipe = _load_recipe(values, problems)
     if problems or parsed is None or recipe is None:
         raise SettingsError(stack, problems)
@@ -164,6 +164,15 @@ def _ingress_problems(values: dict[str, Any]) -> list[str]:
         "ingress: found 'server', which answers 503 while no replica is up, with scaling.minContainers 0; "
         "`pulumi config set ingress web`, `pulumi config set --path scaling.minContainers 1` or "
         "`pulumi config set allowColdStart503 true`"
+    ]
+
+
+def _proxy_problems(values: dict[str, Any]) -> list[str]:
+    if values.get("proxyAuth") not in (True, "true") or values.get("smokeTest", "onDeploy") == "never":
+        return []
+    return [
+        "proxyAuth: the smoke test has no proxy token and could never pass; "
+        "`pulumi config set smokeTest never` or `pulumi config rm proxyAuth`"
     ]
 
 

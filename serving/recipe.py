@@ -106,8 +106,9 @@ class Kernels(Data):
 class Deadlines(Data):
     """All in seconds."""
 
+    scheduling: int = Field(default=900, description="request to container start: waiting for free GPUs, image pull")
     startup: int = Field(default=900, description="container start to warmed up; Modal ends the container after it")
-    health: int = Field(default=900, description="engine start to the first 200 of /health")
+    health: int = Field(default=780, description="engine start to the first 200 of /health")
     warmup_request: float = Field(default=300, description="each of the four warm-up requests")
     shutdown: int = Field(default=30, description="SIGTERM to SIGKILL of the engine")
     monitor_interval: float = Field(default=10, description="how often the monitor looks at a running engine")
@@ -163,6 +164,23 @@ class Recipe(Data):
             raise ValueError(f"write flags without dashes in front and with '-' inside: {', '.join(dashed)}")
         return engine
 
+    @field_validator("engine")
+    @classmethod
+    def _flags_leave_what_the_stack_sets(cls, engine: Engine) -> Engine:
+        if taken := sorted(_SET_BY_THE_STACK & engine.flags.keys()):
+            raise ValueError(f"{', '.join(taken)}: set by the stack itself (the API key by `apiKey`), leave it out")
+        return engine
+
+    @field_validator("deadlines")
+    @classmethod
+    def _health_comes_before_the_end(cls, deadlines: Deadlines) -> Deadlines:
+        if deadlines.health >= deadlines.startup:
+            raise ValueError(
+                f"health ({deadlines.health} s) must be less than startup ({deadlines.startup} s): "
+                "else Modal ends the container before it can say what was wrong"
+            )
+        return deadlines
+
     @model_validator(mode="after")
     def _tensor_parallel_fits(self) -> Recipe:
         tp = self.engine.flags.get("tp", 1)
@@ -188,6 +206,13 @@ class Recipe(Data):
         return f"{self.volumes.kernels.mount_path}/{key}"
 
 
+_SET_BY_THE_STACK = frozenset({
+    "model", "model-path", "served-model-name", "host", "port", "api-key", "admin-api-key", "config", "weight-version",
+})  # fmt: skip
+
+# Variables of the engine's environment that can change what is compiled.
+_COMPILER_PREFIXES = ("SGLANG_", "SGL_", "DG_", "FLASHINFER_", "TRITON_", "TVM_", "TORCH", "CUDA_", "NVCC_")
+
 # Flags that change neither the shapes of a GEMM nor the code generated for it.
 _SHAPELESS_FLAGS = frozenset({
     "served-model-name", "host", "port", "watchdog-timeout", "enable-metrics", "reasoning-parser", "tool-call-parser",
@@ -198,7 +223,7 @@ _SHAPELESS_FLAGS = frozenset({
 def kernel_key(recipe: Recipe, commit: str) -> str:
     """Name of the kernel artifact: everything that a compiled kernel depends on, hashed.
 
-    Weights commit, GPU type and count, engine version and image, and all flags but those known not to matter
+    Weights commit, GPU type and count, engine version, image and environment, all flags but those known not to matter
     (an unknown flag counts as shape-affecting: a needless rebuild costs $8, a wrong kernel costs an outage).
     Returns 16 hex digits behind the GPU architecture, such as `sm100-3f9c…`.
     """
@@ -208,6 +233,7 @@ def kernel_key(recipe: Recipe, commit: str) -> str:
         "architecture": recipe.gpu.architecture,
         "engine": [recipe.engine.name, recipe.engine.version, recipe.engine.image],
         "flags": {k: v for k, v in sorted(recipe.engine.flags.items()) if k not in _SHAPELESS_FLAGS},
+        "environment": {k: v for k, v in sorted(recipe.engine.environment.items()) if k.startswith(_COMPILER_PREFIXES)},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"{recipe.gpu.architecture}-{digest[:16]}"

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,6 +48,20 @@ _environment: dict[str, str | None] = {PARAMS_VARIABLE: params.model_dump_json(b
 _ONE_AT_A_TIME: dict[str, Any] = {"max_containers": 1, "scaledown_window": 2}
 
 
+@contextmanager
+def _serving_errors(job: str) -> Iterator[None]:
+    """Whatever goes wrong leaves as a ServingError: Modal hands a job's exception on as it is, and a TimeoutError of
+    the job's own would look to its caller like one of waiting for it.
+    """
+    try:
+        yield
+    except ServingError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise ServingError(f"{job}: {type(error).__name__}: {' '.join(str(error).split())}. Next: pulumi up") from None
+
+
 @app.function(
     image=_download_image,
     volumes={recipe.volumes.weights.mount_path: _weights},
@@ -60,14 +77,15 @@ def download_model(request=None):
     from serving.download import download_weights
 
     asked = _asked(request)
-    _weights.reload()
-    return download_weights(
-        recipe,
-        asked.get("revision") or recipe.model.revision,
-        token=os.environ.get(recipe.secrets.hugging_face.key),
-        commit_volume=_weights.commit,
-        report=_reporter(asked, "weights"),
-    )
+    with _serving_errors("weights"):
+        _weights.reload()
+        return download_weights(
+            recipe,
+            asked.get("revision") or recipe.model.revision,
+            token=os.environ.get(recipe.secrets.hugging_face.key),
+            commit_volume=_weights.commit,
+            report=_reporter(asked, "weights"),
+        )
 
 
 @app.function(
@@ -83,11 +101,12 @@ def compile_deepgemm(request=None):
     from serving.compile import compile_kernels
 
     asked = _asked(request)
-    _weights.reload()
-    _kernels.reload()
-    commit = asked.get("commit") or _downloaded_commit()
-    key = asked.get("kernel_key") or kernel_key(recipe, commit)
-    return compile_kernels(recipe, commit, key, commit_volume=_kernels.commit, report=_reporter(asked, "kernels"))
+    with _serving_errors("kernels"):
+        _weights.reload()
+        _kernels.reload()
+        commit = asked.get("commit") or _downloaded_commit()
+        key = asked.get("kernel_key") or kernel_key(recipe, commit)
+        return compile_kernels(recipe, commit, key, commit_volume=_kernels.commit, report=_reporter(asked, "kernels"))
 
 
 @app.function(
@@ -104,11 +123,12 @@ def verify_setup(request=None):
     from serving.verify import verify
 
     asked = _asked(request)
-    _weights.reload()
-    _kernels.reload()
-    commit = asked.get("commit") or _downloaded_commit()
-    key = asked.get("kernel_key") or kernel_key(recipe, commit)
-    found = verify(recipe, commit, key)
+    with _serving_errors("verify"):
+        _weights.reload()
+        _kernels.reload()
+        commit = asked.get("commit") or _downloaded_commit()
+        key = asked.get("kernel_key") or kernel_key(recipe, commit)
+        found = verify(recipe, commit, key)
     _reporter(asked, "verify")(
         f"verify: {found['shards']} shards · {size_text(found['weight_bytes'])} · {found['kernel_files']} kernel files"
     )

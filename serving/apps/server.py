@@ -6,12 +6,14 @@ version that cannot get there takes no traffic.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import modal
 
 from serving.apps.by_hand import server_params
 from serving.apps.images import engine_image, volume
+from serving.errors import ServingError
 from serving.params import PARAMS_VARIABLE
 from serving.stack_dict import StackDict
 from serving.supervisor import Supervisor
@@ -34,8 +36,14 @@ class Lifecycle:
         _weights.reload()
         _kernels.reload()
         reports = StackDict(params.jobs_dict)
-        self._supervisor = Supervisor(recipe, params.commit, params.kernel_key, release=params.release)
         try:
+            if not os.environ.get(recipe.secrets.api_key.key):
+                # Without a key the engine would answer anybody who finds its URL, on eight GPUs.
+                raise ServingError(
+                    f"secret {recipe.secrets.api_key.name} has no {recipe.secrets.api_key.key}. "
+                    "Next: pulumi up --refresh"
+                )
+            self._supervisor = Supervisor(recipe, params.commit, params.kernel_key, release=params.release)
             self._supervisor.start()
         except Exception as error:
             reports.failed(params.release, str(error) or type(error).__name__)

@@ -33,6 +33,8 @@ APP: Properties = {
     "url": "http://x",
 }
 
+SMOKE: Properties = {"app": "glm", "appId": "ap-1", "version": 2.0, "release": "r2", "url": "u"}
+
 
 def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool, list[str]]:
     result = provider.diff("id", olds, {**olds, **changes})  # type: ignore[attr-defined]
@@ -62,9 +64,10 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (ServingAppProvider(), APP, {"params": '{"a":1}'}, (True, [])),
         (ServingAppProvider(), {**APP, "liveVersion": 3.0}, {}, (True, [])),
         (ServingAppProvider(), APP, {"name": "other"}, (True, ["name"])),
-        (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"version": Unknown()}, (False, [])),
-        (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"version": 3.0}, (True, ["version"])),
-        (SmokeTestProvider(), {"version": 2.0, "url": "u"}, {"autoscaler": {"maxContainers": 5}}, (False, [])),
+        (SmokeTestProvider(), SMOKE, {"version": Unknown(), "release": Unknown(), "url": Unknown()}, (False, [])),
+        (SmokeTestProvider(), SMOKE, {"version": 3.0, "release": "r3"}, (True, [])),
+        (SmokeTestProvider(), SMOKE, {"appId": "ap-2", "release": "r3"}, (True, ["appId"])),
+        (SmokeTestProvider(), SMOKE, {"autoscaler": {"maxContainers": 5}}, (False, [])),
     ],
 )
 def test_verdict(provider: object, olds: Properties, change: Properties, expected: tuple[bool, list[str]]) -> None:

@@ -25,6 +25,7 @@ def edited(section: str, **changes: object) -> Recipe:
         edited("engine", version="0.5.16"),
         edited("engine", image="lmsysorg/sglang:v0.5.10.post1-cu130"),
         edited("gpu", type="H200", architecture="sm90"),
+        edited("engine", environment={"SGLANG_ENABLE_SPEC_V2": "0"}),
         RECIPE.with_engine_args({"kv-cache-dtype": "fp8_e4m3"}),
         RECIPE.with_engine_args({"max-running-requests": 64}),
         RECIPE.with_engine_args({"a-flag-nobody-knows": "x"}),
@@ -41,6 +42,7 @@ def test_another_artifact(other: Recipe) -> None:
         RECIPE.with_engine_args({"max-total-tokens": 131072}),
         edited("deadlines", startup=1200),
         edited("model", servedName="glm"),
+        edited("engine", environment={**RECIPE.engine.environment, "LOG_LEVEL": "debug"}),
     ],
 )
 def test_the_same_artifact(same: Recipe) -> None:

@@ -79,6 +79,12 @@ def test_server_ingress_without_a_warm_replica_needs_consent() -> None:
     assert load({**RECIPE, "ingress": "server", "scaling": {"minContainers": 1}}).ingress == "server"
 
 
+def test_proxy_authentication_and_a_smoke_test_without_a_token_exclude_each_other() -> None:
+    (problem,) = problems({**RECIPE, "proxyAuth": "true"})
+    assert "pulumi config set smokeTest never" in problem
+    assert load({**RECIPE, "proxyAuth": "true", "smokeTest": "never"}).proxy_auth
+
+
 def test_engine_arguments_are_checked_against_the_pinned_release() -> None:
     found = problems({**RECIPE, "engineArgs": {"kv-cache-dtyp": "bfloat16", "mem-fraction-static": "much"}})
     assert any(problem.startswith("engineArgs.kv-cache-dtyp") and "kv-cache-dtype" in problem for problem in found)

@@ -94,7 +94,7 @@ def test_a_version_that_answers_wrongly_is_rolled_back(project: Project) -> None
     outcome = project.up()
     assert outcome.failed
     assert "it answered" in outcome.text
-    assert "requests of others and was rolled back: version" in outcome.text
+    assert "requests, this test's included, and was rolled back: version" in outcome.text
     assert "Traceback" not in outcome.text
     assert "4" in project.ask().json()["choices"][0]["message"]["content"]
 
