@@ -10,6 +10,17 @@ from tests.local_cloud import LocalCloud
 _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
 
 
+# The compile tool's server listens on a fixed port, and outside a container that port is the machine's.
+_SHARE_PORT_30000 = ("tests/engines/test_compile.py", "tests/serving/test_compile.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of one file run in order on one worker: they may share a cloud, a stack or a port."""
+    for item in items:
+        path = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("port-30000" if path in _SHARE_PORT_30000 else path))
+
+
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """The session's local cloud. The modal SDK in this process talks to it, too."""
