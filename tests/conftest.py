@@ -15,7 +15,11 @@ _SHARE_PORT_30000 = ("tests/engines/test_compile.py", "tests/serving/test_compil
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one file run in order on one worker: they may share a cloud, a stack or a port."""
+    """The tests of one file run in order on one worker: they may share a cloud, a stack or a port.
+
+    Whole stacks take longest and come first, so that no worker is left with them at the end.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
     for item in items:
         path = item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group("port-30000" if path in _SHARE_PORT_30000 else path))
