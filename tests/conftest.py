@@ -14,6 +14,7 @@ _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
 _SHARE_PORT_30000 = ("tests/engines/test_compile.py", "tests/serving/test_compile.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of one file run in order on one worker: they may share a cloud, a stack or a port.
 
