@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.local_cloud import LocalCloud
 
@@ -14,16 +16,21 @@ _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
 _SHARE_PORT_30000 = ("tests/engines/test_compile.py", "tests/serving/test_compile.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one file run in order on one worker: they may share a cloud, a stack or a port.
+class FileScheduling(LoadFileScheduling):
+    """The tests of one file run in order on one worker: they may share a cloud, a stack or a port."""
 
-    Whole stacks take longest and come first, so that no worker is left with them at the end.
-    """
+    def _split_scope(self, nodeid: str) -> str:
+        path = super()._split_scope(nodeid)
+        return "port 30000" if path in _SHARE_PORT_30000 else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
+    return FileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole stacks take longest and come first, so that no worker is left with them at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
-    for item in items:
-        path = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("port-30000" if path in _SHARE_PORT_30000 else path))
 
 
 @pytest.fixture(scope="session")
