@@ -151,6 +151,10 @@ def test_no_secret_is_found_anywhere(project: Project) -> None:
     places = [*project.folder.joinpath("state").rglob("*"), *project.cloud.dir.rglob("*.log")]
     leaks = [path for path in places if path.is_file() and (key in path.read_bytes() or token in path.read_bytes())]
     assert leaks == []
+    preview = project.stack.preview(diff=True, color="never").stdout
+    assert "[secret]" in preview or "unchanged" in preview
+    assert key.decode() not in preview
+    assert token.decode() not in preview
     logs = project.modal("app", "logs", "cycle", "--tail", "5000")
     assert key.decode() not in logs
     assert token.decode() not in logs
