@@ -28,6 +28,8 @@ try:
 except SettingsError as error:
     pulumi.log.error(str(error))
     sys.exit(ALREADY_EXPLAINED)
+for warning in settings.warnings:
+    pulumi.log.warn(warning)
 
 stack = LlmStack(
     settings.recipe.app,

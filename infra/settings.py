@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from recipes.flags import catalogue
+from recipes.flags import catalogue, combinations
 from serving.params import Scaling
 from serving.recipe import Data, FlagValue, Recipe, load_recipe
 
@@ -95,6 +95,8 @@ class Settings:
     smoke_test: Literal["onDeploy", "never"]
     retain_weights: bool
     protect_weights: bool
+    warnings: list[str]
+    """What a preview should say and go on: flags that are renamed or known to cost speed."""
 
 
 def load_settings(
@@ -123,7 +125,8 @@ def load_settings(
     except ValidationError as error:
         problems += [_explain(detail) for detail in error.errors(include_url=False)]
     problems += _ingress_problems(values) + _proxy_problems(values)
-    recipe = _load_recipe(values, problems)
+    warnings: list[str] = []
+    recipe = _load_recipe(values, problems, warnings)
     if problems or parsed is None or recipe is None:
         raise SettingsError(stack, problems)
     return Settings(
@@ -141,6 +144,7 @@ def load_settings(
         smoke_test=parsed.smoke_test,
         retain_weights=parsed.retain_weights,
         protect_weights=parsed.protect_weights,
+        warnings=warnings,
     )
 
 
@@ -176,7 +180,7 @@ def _proxy_problems(values: dict[str, Any]) -> list[str]:
     ]
 
 
-def _load_recipe(values: dict[str, Any], problems: list[str]) -> Recipe | None:
+def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str]) -> Recipe | None:
     name = values.get("recipe")
     if not isinstance(name, str):
         return None  # already reported as missing or of the wrong type
@@ -200,24 +204,30 @@ def _load_recipe(values: dict[str, Any], problems: list[str]) -> Recipe | None:
     except (ValidationError, yaml.YAMLError, OSError) as error:
         problems += _recipe_problems(place, error)
         return None
-    problems += _flag_problems(path, recipe, overrides)
+    try:
+        release = catalogue.load(recipe.engine.name, recipe.engine.version)
+    except FileNotFoundError as error:
+        problems.append(f"{path.name}: engine.version: {error}")
+        return recipe
+    flags = recipe.engine.flags
+    problems += [_flag_text(path, overrides, text) for text in release.problems(flags)]
+    warnings += [_flag_text(path, overrides, text) for text in release.remarks(flags)]
+    for finding in combinations.find_broken(
+        release, flags, architecture=recipe.gpu.architecture, repository=recipe.model.repo
+    ):
+        mend = f"{finding.mend_flag} {finding.mend_text}"
+        text = _flag_text(path, overrides, str(finding), mend)
+        (problems if finding.level == "error" else warnings).append(text)
     return recipe
 
 
-def _flag_problems(path: Path, recipe: Recipe, overrides: Mapping[str, Any]) -> list[str]:
-    """The recipe's flags against the catalogue of the engine release it pins."""
-    try:
-        wrong = catalogue.load(recipe.engine.name, recipe.engine.version).lint(recipe.engine.flags)
-    except FileNotFoundError as error:
-        return [f"{path.name}: engine.version: {error}"]
-    problems = []
-    for text in wrong:
-        flag = text.partition(":")[0]
-        if flag in overrides:
-            problems.append(f"engineArgs.{text}; `pulumi config set --path engineArgs.{flag} …`")
-        else:
-            problems.append(f"{path.name}: engine.flags.{text}; edit {path.name}")
-    return problems
+def _flag_text(path: Path, overrides: Mapping[str, Any], text: str, mend: str | None = None) -> str:
+    """Where the flag was set, what is wrong with it, and how to change it (`mend`: a flag and its value)."""
+    flag = text.partition(":")[0]
+    command = f"`pulumi config set --path engineArgs.{mend or f'{flag} …'}`"
+    if flag in overrides:
+        return f"engineArgs.{text}; {command}"
+    return f"{path.name}: engine.flags.{text}; edit {path.name}{f' or {command}' if mend else ''}"
 
 
 def _recipe_problems(place: str, error: Exception) -> list[str]:

@@ -38,7 +38,7 @@ class Option:
     @property
     def switch(self) -> bool:
         """Takes no argument."""
-        return self.action != "store" and self.action != "LoRAPathAction"
+        return self.action not in ("store", "LoRAPathAction", "DeprecatedAliasStoreAction")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Option:
@@ -69,7 +69,11 @@ class Catalogue:
         return self.by_name[longer[0]] if len(longer) == 1 else None
 
     def lint(self, flags: Mapping[str, Any]) -> list[str]:
-        """What is wrong with `flags` (names without dashes to values), one sentence each; empty if nothing is."""
+        """Everything to say about `flags` (names without dashes to values), one sentence each; empty if nothing is."""
+        return self.problems(flags) + self.remarks(flags)
+
+    def problems(self, flags: Mapping[str, Any]) -> list[str]:
+        """What the engine would refuse, or take otherwise than meant."""
         problems = []
         seen: dict[str, str] = {}
         for flag, value in flags.items():
@@ -83,10 +87,17 @@ class Catalogue:
             problem = _wrong_value(option, value)
             if problem:
                 problems.append(f"{flag}: {problem}")
-            elif option.deprecated:
-                instead = f"; use {option.replaced_by.lstrip('-')}" if option.replaced_by else ""
-                problems.append(f"{flag}: deprecated in {self.engine} {self.version}{instead}")
         return problems
+
+    def remarks(self, flags: Mapping[str, Any]) -> list[str]:
+        """Names that the engine still takes and warns about, with the new name where there is one."""
+        remarks = []
+        for flag in flags:
+            option = self.find(flag)
+            if option is not None and option.deprecated:
+                instead = f"; use {option.replaced_by.lstrip('-')}" if option.replaced_by else ""
+                remarks.append(f"{flag}: deprecated in {self.engine} {self.version}{instead}")
+        return remarks
 
     def _unknown(self, flag: str) -> str:
         name = "--" + flag.lstrip("-")

@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import re
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recipes.flags.arguments import find_method, options
 from recipes.flags.literals import NotLiteral, Reader, Sources
 
 _SERVER_ARGS = "sglang.srt.server_args"
@@ -38,58 +37,18 @@ def extract_sglang(version: str, release: Path) -> dict[str, Any]:
     return {
         "engine": "sglang",
         "version": version,
-        "flags": list(_options(sources, _SERVER_ARGS, server)),
+        "flags": list(options(sources, _SERVER_ARGS, server)),
         "commands": {
             _LAUNCH: {"config": _merges_config(sources, _SERVER_ARGS), "flags": []},
             _COMPILE: {
                 "config": _merges_config(sources, _COMPILE),
-                "flags": list(_options(sources, _COMPILE, sources.find_class(_COMPILE, "CompileArgs"))),
+                "flags": list(options(sources, _COMPILE, sources.find_class(_COMPILE, "CompileArgs"))),
             },
         },
         "config": {"suffixes": _suffixes(sources)},
         "fields": _fields(sources, server),
         "renamed": _renamed(server),
     }
-
-
-def _options(sources: Sources, module: str, owner: ast.ClassDef) -> Iterator[dict[str, Any]]:
-    definitions = _method(owner, "add_cli_args")
-    local = {
-        statement.targets[0].id: statement.value
-        for statement in definitions.body
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
-    }
-    for node in _walk_in_order(definitions):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
-            yield _option(sources, module, node, local)
-
-
-def _option(sources: Sources, module: str, call: ast.Call, local: dict[str, ast.expr]) -> dict[str, Any]:
-    keywords = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    names = [sources.evaluate(module, argument) for argument in call.args]
-    option: dict[str, Any] = {"names": names, "dest": names[0].lstrip("-").replace("-", "_")}
-    action = _text(keywords.get("action")) or "store"
-    option["action"] = action.rsplit(".", 1)[-1]
-    if option["action"] == "BooleanOptionalAction":
-        names += [f"--no-{name.removeprefix('--')}" for name in list(names)]
-    if "type" in keywords:
-        option["type"] = {"json.loads": "json"}.get(kind := _text(keywords["type"]), kind)
-    for key in ("dest", "nargs", "choices", "const", "required", "default"):
-        if key not in keywords:
-            continue
-        try:
-            option[key] = sources.evaluate(module, keywords[key], local)
-        except NotLiteral:
-            if key != "default":  # a default may depend on the machine; anything else must be known
-                raise
-    help_text = _joined(keywords.get("help"))
-    if option["action"].startswith("Deprecated") or "deprecated" in help_text.lower():
-        option["deprecated"] = True
-        mentioned = [name for name in re.findall(r"--[a-z][\w-]+", help_text) if name not in names]
-        new = _text(keywords.get("new_flag")) or (mentioned[0] if mentioned else "")
-        if new:
-            option["replaced_by"] = new
-    return option
 
 
 def _fields(sources: Sources, server: ast.ClassDef) -> dict[str, Any]:
@@ -107,7 +66,7 @@ def _fields(sources: Sources, server: ast.ClassDef) -> dict[str, Any]:
 def _renamed(server: ast.ClassDef) -> dict[str, str]:
     """`args.tp_size = args.tensor_parallel_size` in from_cli_args."""
     pairs = {}
-    for statement in _method(server, "from_cli_args").body:
+    for statement in find_method(server, "from_cli_args").body:
         match statement:
             case ast.Assign(
                 targets=[ast.Attribute(value=ast.Name(id="args"), attr=field)],
@@ -132,32 +91,6 @@ def _suffixes(sources: Sources) -> list[str]:
             if isinstance(values, list) and values and all(str(value).startswith(".") for value in values):
                 return values
     raise NotLiteral(f"{_CONFIG_PARSER}: which suffixes --config takes")
-
-
-def _method(owner: ast.ClassDef, name: str) -> ast.FunctionDef:
-    for statement in owner.body:
-        if isinstance(statement, ast.FunctionDef) and statement.name == name:
-            return statement
-    raise NotLiteral(f"{owner.name}.{name}")
-
-
-def _walk_in_order(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _walk_in_order(child)
-
-
-def _text(node: ast.expr | None) -> str:
-    if node is None:
-        return ""
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
-
-
-def _joined(node: ast.expr | None) -> str:
-    """All string pieces of a help text, f-strings and concatenations included."""
-    if node is None:
-        return ""
-    return "".join(n.value for n in _walk_in_order(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
 
 def _reader(release: Path) -> Reader:

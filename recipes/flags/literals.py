@@ -49,12 +49,20 @@ class Sources:
     def attribute(self, module: str, owner: str, name: str) -> Any:
         where, node = self._find(module, owner)
         if isinstance(node, ast.ClassDef):
-            for statement in node.body:
-                if isinstance(statement, ast.AnnAssign) and _targets(statement) == [name] and statement.value:
-                    return self.evaluate(where, statement.value)
-                if isinstance(statement, ast.Assign) and name in _targets(statement):
-                    return self.evaluate(where, statement.value)
+            values = {
+                target: statement.value
+                for statement in reversed(node.body)
+                if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value
+                for target in _targets(statement)
+            }
+            if name in values:
+                return self.evaluate(where, values[name], values)
         raise NotLiteral(f"{module}.{owner}.{name}")
+
+    def members(self, module: str, name: str) -> list[str]:
+        """The members' names of an enumeration. Raises NotLiteral."""
+        body = self.find_class(module, name).body
+        return [target for statement in body if isinstance(statement, ast.Assign) for target in _targets(statement)]
 
     def _find(self, module: str, name: str) -> tuple[str, ast.AST]:
         """The module that really defines a name, and the class or the expression it is bound to."""
@@ -104,6 +112,11 @@ class _Evaluation:
                 return list(self.visit(argument))
             case ast.Call(func=ast.Attribute(value=value, attr="keys"), args=[]):
                 return self.visit(value)
+            case ast.ListComp(
+                elt=ast.Call(func=ast.Attribute(value=ast.Attribute(value=ast.Name(), attr="name"), attr="lower")),
+                generators=[ast.comprehension(iter=ast.Name(id=enumeration), ifs=[])],
+            ):
+                return [member.lower() for member in self._sources.members(self._module, enumeration)]
             case ast.Call(
                 func=ast.Attribute(attr="field"), keywords=[ast.keyword(arg="default_factory", value=factory)]
             ):

@@ -1,0 +1,165 @@
+"""The recipes as data: what their engines are started with, and what changing between them keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.settings import RECIPES, load_settings
+from recipes.flags import catalogue
+from serving.engines import sglang
+from serving.recipe import Recipe, kernel_key, load_recipe
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+COMMON = {
+    "--model-path": f"/model-cache/GLM-5.1-FP8/{COMMIT}",
+    "--served-model-name": "glm-5.1",
+    "--host": "0.0.0.0",
+    "--port": "8000",
+    "--tp": "8",
+    "--ep": "1",
+    "--trust-remote-code": None,
+    "--kv-cache-dtype": "bfloat16",
+    "--speculative-algorithm": "EAGLE",
+    "--speculative-num-steps": "3",
+    "--speculative-eagle-topk": "1",
+    "--speculative-num-draft-tokens": "4",
+    "--reasoning-parser": "glm45",
+    "--tool-call-parser": "glm47",
+    "--max-running-requests": "48",
+    "--max-prefill-tokens": "32768",
+    "--max-total-tokens": "65536",
+    "--watchdog-timeout": "1200",
+    "--enable-metrics": None,
+}
+H200 = COMMON | {
+    "--attention-backend": "nsa",
+    "--nsa-decode-backend": "fa3",
+    "--nsa-prefill-backend": "flashmla_sparse",
+    "--moe-runner-backend": "auto",
+    "--enable-flashinfer-allreduce-fusion": None,
+    "--mem-fraction-static": "0.83",
+}
+NEXT = COMMON | {
+    "--attention-backend": "dsa",
+    "--dsa-decode-backend": "trtllm",
+    "--dsa-prefill-backend": "trtllm",
+    "--moe-runner-backend": "flashinfer_trtllm",
+    "--flashinfer-allreduce-fusion-backend": "auto",
+    "--mem-fraction-static": "0.88",
+    "--weight-loader-prefetch-checkpoints": None,
+}
+
+
+def recipe(name: str) -> Recipe:
+    return load_recipe(RECIPES / f"{name}.yaml")
+
+
+def flags_of(argv: list[str]) -> dict[str, str | None]:
+    """Options and their values, None for a bare switch."""
+    flags: dict[str, str | None] = {}
+    for word in argv:
+        if word.startswith("--"):
+            assert word not in flags
+            flags[word] = None
+        else:
+            name = list(flags)[-1]
+            assert flags[name] is None
+            flags[name] = word
+    return flags
+
+
+@pytest.mark.parametrize(("name", "expected"), [("glm-5.1-fp8-h200", H200), ("glm-5.1-fp8-b200-next", NEXT)])
+def test_the_command_line_flag_by_flag(name: str, expected: dict[str, str | None]) -> None:
+    argv = sglang.launch_command(recipe(name), f"/model-cache/GLM-5.1-FP8/{COMMIT}", None)
+    assert argv[:3] == ["python3", "-m", "sglang.launch_server"]
+    assert flags_of(argv[3:]) == expected
+
+
+def test_the_h200_recipe() -> None:
+    h200 = recipe("glm-5.1-fp8-h200")
+    assert (h200.gpu.request, h200.gpu.architecture, h200.gpu.memory_gb) == ("H200:8", "sm90", 141)
+    assert h200.prices.gpu_second == 0.001261
+    assert h200.engine.environment == {"SGLANG_ENABLE_SPEC_V2": "1"}
+
+
+def test_the_next_release_has_no_variable_that_it_warns_about() -> None:
+    following = recipe("glm-5.1-fp8-b200-next")
+    assert following.engine.version == "0.5.16"
+    assert following.engine.image == "lmsysorg/sglang:v0.5.16"
+    assert following.engine.environment == {}
+
+
+@pytest.mark.parametrize("name", ["glm-5.1-fp8-h200", "glm-5.1-fp8-b200-next"])
+def test_changing_the_recipe_keeps_app_weights_and_secrets_and_builds_other_kernels(name: str) -> None:
+    before, after = recipe("glm-5.1-fp8-b200"), recipe(name)
+    assert (after.app, after.volumes, after.secrets) == (before.app, before.volumes, before.secrets)
+    assert after.model_path(COMMIT) == before.model_path(COMMIT)
+    assert after.kernels.marker == before.kernels.marker
+    assert kernel_key(after, COMMIT) != kernel_key(before, COMMIT)
+    assert kernel_key(after, COMMIT).startswith(after.gpu.architecture)
+
+
+def test_a_model_nobody_foresaw_needs_a_file_and_nothing_else(tmp_path: Path) -> None:
+    document = yaml.safe_load((RECIPES / "glm-5.1-fp8-h200.yaml").read_text())
+    document |= {"app": "llama"}
+    document["model"] = {
+        "repo": "meta-llama/Llama-3.1-8B-Instruct",
+        "servedName": "llama-3.1-8b",
+        "sizeGb": 16.1,
+        "contextTokens": 131072,
+        "kvBytesPerToken": 131072,
+    }
+    document["engine"]["flags"] = {"tp": 1, "context-length": "32Ki"}
+    document["gpu"] = {"type": "H100", "count": 1, "memoryGb": 80, "architecture": "sm90"}
+    path = tmp_path / "llama-3.1-8b.yaml"
+    path.write_text(yaml.safe_dump(document))
+    settings = load_settings({"glm-serving:recipe": str(path)}, {}, stack="test")
+    assert settings.warnings == []
+    assert flags_of(sglang.launch_command(settings.recipe, "/model-cache/x", None)[3:]) == {
+        "--model-path": "/model-cache/x",
+        "--served-model-name": "llama-3.1-8b",
+        "--host": "0.0.0.0",
+        "--port": "8000",
+        "--tp": "1",
+        "--context-length": "32Ki",
+    }
+
+
+def test_options_made_from_annotated_fields_are_read() -> None:
+    """Facts of the 0.5.16 wheel, of each shape that its definitions have."""
+    release = catalogue.load("sglang", "0.5.16")
+    model, tp, canary = release.find("model-path"), release.find("tp"), release.find("kv-canary-real-data")
+    assert model is not None
+    assert (model.names, model.required) == (("--model-path", "--model"), True)
+    assert tp is not None
+    assert (tp.dest, tp.type, tp.default) == ("tp_size", "int", 1)
+    assert canary is not None
+    assert canary.choices == ("none", "partial", "all")
+    good = {
+        "weight-loader-prefetch-checkpoints": True,
+        "fp8-gemm-backend": "deep_gemm",  # another name than its field
+        "flashinfer-allreduce-fusion-backend": "mnnvl",  # choices from a Literal
+        "cuda-graph-bs-decode": "1 2 4",
+        "max-total-tokens": "64Ki",
+        "cuda-graph-backend-decode": "full",
+    }
+    assert release.lint(good) == []
+    bad = {"weight-loader-prefetch-checkpoints": 4, "flashinfer-allreduce-fusion-backend": "on", "tp": "many"}
+    assert len(release.problems(bad)) == 3
+    assert release.find("dsa-prefill-cp-mode-nope") is None
+    assert len(release.problems({"sidecar-args": "no json"})) == 1
+
+
+def test_old_names_take_a_value_and_are_remarked() -> None:
+    release = catalogue.load("sglang", "0.5.16")
+    flags = {"nsa-decode-backend": "trtllm", "enable-flashinfer-allreduce-fusion": True, "smg-grpc-mode": False}
+    assert release.problems(flags) == []
+    assert release.remarks(flags) == [
+        "nsa-decode-backend: deprecated in sglang 0.5.16; use dsa-decode-backend",
+        "enable-flashinfer-allreduce-fusion: deprecated in sglang 0.5.16; use flashinfer-allreduce-fusion-backend",
+    ]
+    assert release.problems({"nsa-decode-backend": "fa4"})
