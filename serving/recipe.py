@@ -14,6 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from serving.architecture import Architecture
+
 FlagValue = bool | int | float | str
 """A flag's value: `true` writes the bare switch, `false` leaves it out, anything else is its argument."""
 
@@ -34,7 +36,20 @@ class Model(Data):
     served_name: str = Field(description="the name clients put into the OpenAI `model` field")
     size_gb: float = Field(gt=0, description="size of the checkpoint, 10^9 bytes")
     context_tokens: int = Field(gt=0, description="longest context the model itself supports")
-    kv_bytes_per_token: int = Field(gt=0, description="KV cache bytes one token takes on each GPU, all layers")
+    architecture: Architecture | None = Field(default=None, description="dimensions; without them no memory fit")
+    kv_bytes_per_token: int | None = Field(
+        default=None, gt=0, description="only for a model without `architecture`; read `Recipe.kv_bytes_per_token`"
+    )
+
+    @model_validator(mode="after")
+    def _kv_bytes_have_one_source(self) -> Model:
+        if (self.architecture is None) == (self.kv_bytes_per_token is None):
+            found = "neither" if self.architecture is None else "both"
+            raise ValueError(
+                f"{found} of architecture and kvBytesPerToken given: write `architecture`, from which the bytes of a "
+                "token follow, or, where its dimensions are unknown, kvBytesPerToken alone"
+            )
+        return self
 
     @property
     def folder(self) -> str:
@@ -57,12 +72,19 @@ class Engine(Data):
 class Gpu(Data):
     type: str = Field(description="Modal's name: B200, H200, ...")
     count: int = Field(ge=1, le=8)
-    memory_gb: float = Field(gt=0, description="usable memory of one GPU, 10^9 bytes")
+    memory_gb: float = Field(
+        gt=0, description="memory of one GPU as its maker names it (B200: 180, H200: 141), in truth GiB"
+    )
     architecture: str = Field(pattern=r"^sm\d+$", description="compute capability; kernels do not move between these")
 
     @property
     def request(self) -> str:
         return f"{self.type}:{self.count}"
+
+    @property
+    def capability(self) -> int:
+        """100 for sm100."""
+        return int(self.architecture[2:])
 
 
 class VolumeMount(Data):
@@ -187,6 +209,34 @@ class Recipe(Data):
         if tp != self.gpu.count:
             raise ValueError(f"engine.flags.tp is {tp}, gpu.count is {self.gpu.count}: they must be equal")
         return self
+
+    @property
+    def speculates(self) -> bool:
+        """Whether the model's own MTP layers draft tokens."""
+        return self.engine.flags.get("speculative-algorithm") in ("EAGLE", "NEXTN")
+
+    @property
+    def kv_cache_dtype(self) -> str:
+        """`bfloat16` or an FP8 type. SGLang's `auto` depends on the GPU where a model has sparse attention."""
+        dtype = str(self.engine.flags.get("kv-cache-dtype", "auto"))
+        if dtype in ("auto", "bf16", "bfloat16"):
+            model = self.model.architecture
+            sparse = model is not None and model.index_n_heads > 0
+            return "fp8_e4m3" if dtype == "auto" and sparse and self.gpu.capability >= 100 else "bfloat16"
+        return dtype
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """KV cache bytes that one token takes on each GPU, all layers, the draft's as well."""
+        model = self.model.architecture
+        if model is None:
+            assert self.model.kv_bytes_per_token is not None  # the model's validator
+            return self.model.kv_bytes_per_token
+        flags = self.engine.flags
+        backends = {flags.get(f"{kind}-{phase}-backend") for kind in ("nsa", "dsa") for phase in ("prefill", "decode")}
+        packed = not model.index_n_heads or "trtllm" in backends or self.gpu.capability >= 100
+        layers = model.num_hidden_layers + (model.num_nextn_predict_layers if self.speculates else 0)
+        return layers * model.kv_bytes_per_layer(fp8=self.kv_cache_dtype.startswith("fp8"), packed=packed)
 
     def with_engine_args(self, overrides: dict[str, FlagValue | None]) -> Recipe:
         """This recipe with `engineArgs` of a stack merged over its flags; `null` removes a flag."""
