@@ -63,6 +63,7 @@ def _from_call(sources: Sources, module: str, call: ast.Call, local: dict[str, a
 
 
 def _from_fields(sources: Sources, module: str, owner: ast.ClassDef) -> Iterator[dict[str, Any]]:
+    fields: dict[str, tuple[ast.expr, ast.expr, ast.expr | None]] = {}
     for statement in owner.body:
         match statement:
             case ast.AnnAssign(
@@ -70,9 +71,11 @@ def _from_fields(sources: Sources, module: str, owner: ast.ClassDef) -> Iterator
                 annotation=ast.Subscript(value=ast.Name(id="A"), slice=ast.Tuple(elts=[kind, metadata])),
                 value=default,
             ):
-                option = _from_field(sources, module, field, kind, metadata, default)
-                if option:
-                    yield option
+                fields[field] = kind, metadata, default  # one defined twice keeps its place, as in a dataclass
+    for field, definition in fields.items():
+        option = _from_field(sources, module, field, *definition)
+        if option:
+            yield option
 
 
 def _from_field(

@@ -154,6 +154,13 @@ def test_options_made_from_annotated_fields_are_read() -> None:
     assert len(release.problems({"sidecar-args": "no json"})) == 1
 
 
+@pytest.mark.parametrize("path", sorted(catalogue.FOLDER.glob("*-*.json")), ids=lambda path: path.stem)
+def test_a_name_belongs_to_one_option(path: Path) -> None:
+    engine, _, version = path.stem.partition("-")
+    names = [name for option in catalogue.load(engine, version).options for name in option.names]
+    assert len(names) == len(set(names))
+
+
 def test_old_names_take_a_value_and_are_remarked() -> None:
     release = catalogue.load("sglang", "0.5.16")
     flags = {"nsa-decode-backend": "trtllm", "enable-flashinfer-allreduce-fusion": True, "smg-grpc-mode": False}
