@@ -7,12 +7,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from tests.stack.project import Project
 
 pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+
+
+def end_orphans(project: Project) -> None:
+    """A killed CLI leaves its provider process behind, and that waits for ever for the CLI's next word."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.environ().get("PULUMI_BACKEND_URL") == project.environ["PULUMI_BACKEND_URL"]:
+                process.kill()
 
 
 def test_kill_in_the_middle_of_the_download(new_project: Callable[..., Project]) -> None:
@@ -40,6 +50,7 @@ def test_kill_in_the_middle_of_the_download(new_project: Callable[..., Project])
         outcome = project.up()
     finally:
         project.hub.throttle(None)
+        end_orphans(project)
     assert not outcome.failed, outcome.text
     assert project.ask().status_code == 200
     sizes = {
