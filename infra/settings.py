@@ -23,9 +23,10 @@ class SettingsError(Exception):
     """All problems of a stack's config, ready to print."""
 
     def __init__(self, stack: str, problems: list[str]) -> None:
-        self.problems = problems
+        # A key or a value may hold a line break or an escape sequence.
+        self.problems = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in problem) for problem in problems]
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"Pulumi.{stack}.yaml has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        super().__init__(f"Pulumi.{stack}.yaml has {count}:\n" + "\n".join(f"  - {text}" for text in self.problems))
 
 
 class ScalingConfig(Data):
@@ -212,8 +213,10 @@ def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str
     flags = recipe.engine.flags
     problems += [_flag_text(path, overrides, text) for text in release.problems(flags)]
     warnings += [_flag_text(path, overrides, text) for text in release.remarks(flags)]
+    model = recipe.model
+    sparse = model.architecture is not None and model.architecture.index_n_heads > 0
     for finding in combinations.find_broken(
-        release, flags, architecture=recipe.gpu.architecture, repository=recipe.model.repo
+        release, flags, architecture=recipe.gpu.architecture, repository=model.repo, sparse=sparse
     ):
         mend = f"{finding.mend_flag} {finding.mend_text}"
         text = _flag_text(path, overrides, str(finding), mend)

@@ -69,9 +69,15 @@ class Finding:
         return f"{self.flag}: {self.given}, but {self.cause} ({self.source}); set {self.mend_flag} to {self.mend_text}"
 
 
-def find_broken(catalogue: Catalogue, flags: Mapping[str, Any], *, architecture: str, repository: str) -> list[Finding]:
-    """Every rule that applies to `flags` on a release, for a GPU architecture (`sm100`) and a model (`owner/name`)."""
-    found = (_apply(rule, catalogue, flags, architecture, repository) for rule in rules())
+def find_broken(
+    catalogue: Catalogue, flags: Mapping[str, Any], *, architecture: str, repository: str, sparse: bool = False
+) -> list[Finding]:
+    """Every rule that applies to `flags` on a release, for a GPU architecture (`sm100`) and a model (`owner/name`).
+
+    `sparse`: the model is known to have sparse attention; else its flags and its name tell.
+    """
+    sparse = sparse or _has_sparse_attention(catalogue, flags, repository)
+    found = (_apply(rule, catalogue, flags, architecture, sparse) for rule in rules())
     return [finding for finding in found if finding]
 
 
@@ -89,13 +95,13 @@ def _document() -> dict[str, Any]:
 
 
 def _apply(
-    rule: Rule, catalogue: Catalogue, flags: Mapping[str, Any], architecture: str, repository: str
+    rule: Rule, catalogue: Catalogue, flags: Mapping[str, Any], architecture: str, sparse: bool
 ) -> Finding | None:
     if rule.engine != catalogue.engine or not _in_range(catalogue.version, rule.first, rule.before):
         return None
     if rule.architectures and architecture not in rule.architectures:
         return None
-    if rule.sparse and not _has_sparse_attention(catalogue, flags, repository):
+    if rule.sparse and not sparse:
         return None
     last: tuple[str, str] = ("", "")
     for names, values in rule.when:

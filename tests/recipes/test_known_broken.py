@@ -228,6 +228,15 @@ def test_a_preview_refuses_together_with_everything_else_that_is_wrong() -> None
     assert any("mem-fraction-static" in problem for problem in found)
 
 
+def test_sparse_attention_is_known_by_the_models_dimensions_too(tmp_path: Path) -> None:
+    renamed = (RECIPES / "glm-5.1-fp8-b200.yaml").read_text().replace("zai-org/GLM-5.1-FP8", "us/ours")
+    own = tmp_path / "ours.yaml"
+    own.write_text(renamed)
+    without = dict.fromkeys(["kv-cache-dtype", "attention-backend", "nsa-decode-backend", "nsa-prefill-backend"], None)
+    (problem,) = problems(str(own), without)
+    assert "SGLang #22359" in problem
+
+
 def test_a_problem_of_the_recipe_itself_may_be_mended_in_either_file(tmp_path: Path) -> None:
     text = (RECIPES / "glm-5.1-fp8-b200.yaml").read_text()
     own = tmp_path / "hopper.yaml"
@@ -236,6 +245,11 @@ def test_a_problem_of_the_recipe_itself_may_be_mended_in_either_file(tmp_path: P
     assert len(found) == 3
     command = "edit hopper.yaml or `pulumi config set --path engineArgs.moe-runner-backend auto`"
     assert any("hopper.yaml: engine.flags.moe-runner-backend" in text and command in text for text in found)
+
+
+def test_a_flag_with_a_line_break_in_it_is_still_one_line() -> None:
+    (problem,) = problems("glm-5.1-fp8-b200", {"enable\nmetrics": True})
+    assert "engineArgs.enable\\nmetrics: unknown" in problem
 
 
 def test_warnings_do_not_block() -> None:
