@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Iterator
 
 from local.modal_cloud.containers.inside import syscalls
 from local.modal_cloud.containers.inside.layout import VOLUMES, Layers
+
+_SECONDS_TO_STOP = 0.1
 
 
 def mount_volumes(root: str, volumes: list[Layers]) -> None:
@@ -27,19 +31,50 @@ def mount_volumes(root: str, volumes: list[Layers]) -> None:
 def swap_volume(root: str, layers: Layers) -> None:
     """Replaces the mounted view. Raises OSError(EBUSY) and changes nothing while a file of the volume is open.
 
-    The new view is mounted aside first, so that between the two only an unmount and a move happen; what a program
-    looks up in these microseconds isn't found, and can't be written into the bare mount point (read-only).
+    The new view is mounted aside first, so that between the two only an unmount and a move happen. The kernel lets the
+    unmount take milliseconds, and whatever looked at the bare mount point meanwhile would find it empty and read-only:
+    all other processes of the container stand still for that long.
     """
     point = _point(root, layers.volume_id)
     aside = f"{root}/run/.next-volume"
     os.makedirs(aside, exist_ok=True)
     _mount(layers, aside)
+    with _others_stopped(root):
+        try:
+            syscalls.unmount(point)
+        except OSError:
+            syscalls.unmount(aside)
+            raise
+        syscalls.mount(aside, point, None, syscalls.MS_MOVE)
+
+
+@contextlib.contextmanager
+def _others_stopped(root: str) -> Iterator[None]:
+    """Holds every process of this pid namespace but its first, the caller."""
+    with contextlib.suppress(ProcessLookupError):  # there is no other
+        os.kill(-1, signal.SIGSTOP)
     try:
-        syscalls.unmount(point)
-    except OSError:
-        syscalls.unmount(aside)
-        raise
-    syscalls.mount(aside, point, None, syscalls.MS_MOVE)
+        # A stop takes effect when a thread leaves the kernel. One that waits there for a stopped child would never.
+        deadline = time.monotonic() + _SECONDS_TO_STOP
+        while _any_running(root) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGCONT)
+
+
+def _any_running(root: str) -> bool:
+    for pid in filter(str.isdigit, os.listdir(root + "/proc")):
+        if pid == "1":
+            continue
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in os.listdir(f"{root}/proc/{pid}/task"):
+                with open(f"{root}/proc/{pid}/task/{thread}/stat", encoding="utf-8", errors="replace") as stat:
+                    state = stat.read().rpartition(")")[2].split()[0]
+                if state not in "TtZX":
+                    return True
+    return False
 
 
 def _point(root: str, volume_id: str) -> str:
