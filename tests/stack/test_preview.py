@@ -76,3 +76,13 @@ def test_a_wrong_stack_file_is_one_message_without_a_traceback(prod: Path) -> No
     assert "scaling.maxContainers: found 0" in preview.stdout
     assert "smokeTest: found 'sometimes'" in preview.stdout
     assert "Traceback" not in preview.stdout + preview.stderr
+
+
+def test_a_warning_about_flags_is_logged_and_stops_nothing(prod: Path) -> None:
+    assert pulumi(prod, "config", "set", "recipe", str(REPOSITORY / "recipes/glm-5.1-fp8-h200.yaml")).returncode == 0
+    assert pulumi(prod, "config", "set", "--path", "engineArgs.kv-cache-dtype", "fp8_e4m3").returncode == 0
+    preview = pulumi(prod, "preview", "--stack", "prod")
+    assert preview.returncode == 0, preview.stdout + preview.stderr
+    assert "warning: " in preview.stdout
+    assert "SGLang #17526" in preview.stdout
+    assert "+ 13 to create" in preview.stdout
