@@ -122,18 +122,20 @@ class LlmStack(pulumi.ComponentResource):
         # A pinned revision is the commit, so that a preview can tell everything that follows from it.
         self.commit = pulumi.Output.from_input(recipe.model.revision if recipe.model.pinned else weights.commit)
         self.kernel_key = self.commit.apply(lambda commit: kernel_key(recipe, commit))
-        kernels = CompiledKernels(
-            "kernels",
-            environment=environment,
-            pipeline_app=pipeline.name,
-            jobs_dict=self.jobs_dict,
-            volume=kernels_volume.name,
-            key=self.kernel_key,
-            marker=recipe.kernels.marker,
-            commit=self.commit,
-            estimate=_compile_estimate(recipe),
-            opts=self._child(depends_on=[weights]),
-        )
+        kernels_manifest: pulumi.Input[str] = ""
+        if recipe.kernels:
+            kernels_manifest = CompiledKernels(
+                "kernels",
+                environment=environment,
+                pipeline_app=pipeline.name,
+                jobs_dict=self.jobs_dict,
+                volume=kernels_volume.name,
+                key=self.kernel_key,
+                marker=recipe.kernels.marker,
+                commit=self.commit,
+                estimate=_compile_estimate(recipe),
+                opts=self._child(depends_on=[weights]),
+            ).manifestSha256
         verification = Verification(
             "verification",
             environment=environment,
@@ -142,7 +144,7 @@ class LlmStack(pulumi.ComponentResource):
             commit=self.commit,
             kernel_key=self.kernel_key,
             weights_manifest=weights.manifestSha256,
-            kernels_manifest=kernels.manifestSha256,
+            kernels_manifest=kernels_manifest,
             opts=self._child(),
         )
 
@@ -172,7 +174,7 @@ class LlmStack(pulumi.ComponentResource):
             source=source_digest("serving.apps.server"),
             attachments={**mounts, "apiSecret": api_secret.generation},
             autoscaler=autoscaler,
-            artifacts={"weights": weights.manifestSha256, "kernels": kernels.manifestSha256},
+            artifacts={"weights": weights.manifestSha256, "kernels": kernels_manifest},
             strategy=strategy,
             opts=self._child(depends_on=[verification]),
         )
@@ -191,6 +193,8 @@ class LlmStack(pulumi.ComponentResource):
                 jobs_dict=self.jobs_dict,
                 api_key=self.api_key,
                 served_name=recipe.model.served_name,
+                ask_as=app.release.apply(lambda release: recipe.engine_module.name_of_release(recipe, release)),
+                requests_metric=recipe.engine_module.REQUESTS_METRIC,
                 autoscaler=autoscaler,
                 limit_seconds=recipe.deadlines.scheduling + recipe.deadlines.startup,
                 estimate=_replica_estimate(recipe, scaling),
@@ -254,7 +258,7 @@ def _gpu_dollars(recipe: Recipe, seconds: float) -> str:
 
 
 def _compile_estimate(recipe: Recipe) -> str:
-    minutes = recipe.kernels.estimated_minutes
+    minutes = recipe.compiling.estimated_minutes
     return f"{recipe.gpu.count}×{recipe.gpu.type}, about {minutes:g} min, about {_gpu_dollars(recipe, minutes * 60)}"
 
 

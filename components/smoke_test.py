@@ -27,6 +27,8 @@ INPUTS = (
     "jobsDict",
     "apiKey",
     "servedName",
+    "askAs",
+    "requestsMetric",
     "autoscaler",
     "limitSeconds",
     "estimate",
@@ -225,7 +227,7 @@ def _ask(props: Properties, prompt: str) -> dict[str, Any]:
 
     path = "/v1/chat/completions"
     body = {
-        "model": props["servedName"],
+        "model": props["askAs"],
         "messages": [{"role": "user", "content": prompt}],
         "max_tokens": 64,
         "temperature": 0,
@@ -242,7 +244,7 @@ def _requests_seen(props: Properties, ready: dict[str, Any]) -> str:
         text = requests.get(f"{props['url']}/metrics", headers=_headers(props), timeout=30).text
     except requests.RequestException:
         return "saw an unknown number of requests (its metrics are gone)"
-    totals = [line for line in text.splitlines() if line.startswith("sglang:num_requests_total")]
+    totals = [line for line in text.splitlines() if line.startswith(props["requestsMetric"])]
     if not totals:
         return "saw an unknown number of requests (it reports none)"
     total = sum(float(line.rsplit(" ", 1)[1]) for line in totals)
@@ -270,13 +272,17 @@ class SmokeTest(Resource, module="modal", name="SmokeTest"):
         jobs_dict: str,
         api_key: pulumi.Input[str],
         served_name: str,
+        ask_as: pulumi.Input[str],
+        requests_metric: str,
         autoscaler: dict[str, int],
         limit_seconds: int,
         estimate: str,
         questions: list[dict[str, str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`questions` are `{prompt, expect}`: what the answer must contain, in any case of letters."""
+        """`questions` are `{prompt, expect}`: what the answer must contain, in any case of letters. They are asked of
+        the model `ask_as`, which may be a name that only this release has; clients use `served_name`.
+        """
         props = {
             "environment": environment,
             "app": app,
@@ -289,6 +295,8 @@ class SmokeTest(Resource, module="modal", name="SmokeTest"):
             "jobsDict": jobs_dict,
             "apiKey": pulumi.Output.secret(api_key),
             "servedName": served_name,
+            "askAs": ask_as,
+            "requestsMetric": requests_metric,
             "autoscaler": autoscaler,
             "limitSeconds": limit_seconds,
             "estimate": estimate,

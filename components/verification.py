@@ -23,7 +23,8 @@ class VerificationProvider(Provider):
         name = f"verification/{digest[:16]}"
         job = Job.of(props, "verify_setup", name, commit=props["commit"], kernel_key=props["kernelKey"])
         done = run_job(job, lambda line: say("verification", line))
-        say("verification", f"{done['shards']} shards and {done['kernel_files']} kernel files are whole")
+        kernels = f" and {done['kernel_files']} kernel files" if props["kernelKey"] else ""
+        say("verification", f"{done['shards']} shards{kernels} are whole")
         return CreateResult(digest, {**inputs_of(props, INPUTS), "digest": digest, "shards": done["shards"]})
 
 
@@ -46,7 +47,9 @@ class Verification(Resource, module="modal", name="Verification"):
         kernels_manifest: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """The manifests are SHA-256 digests: a file fetched or compiled anew is verified anew."""
+        """The manifests are SHA-256 digests: a file fetched or compiled anew is verified anew. Without kernels
+        `kernel_key` and `kernels_manifest` are empty.
+        """
         props = {
             "environment": environment,
             "pipelineApp": pipeline_app,

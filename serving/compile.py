@@ -64,7 +64,7 @@ def compile_kernels(
     Returns `{"key", "files", "bytes", "seconds", "skipped"}`. Raises ServingError; finished kernels stay.
     """
     folder = Path(recipe.kernel_path(key))
-    marker = folder / recipe.kernels.marker
+    marker = folder / recipe.compiling.marker
     if done := complete(recipe, key):
         if written_again(done, folder):
             write_manifest(done, folder)  # the same content, checked: ends the suspicion that a newer file arouses
@@ -80,7 +80,7 @@ def compile_kernels(
     for name in module.cache_folders().values():
         (folder / name).mkdir(parents=True, exist_ok=True)
     per_second = recipe.prices.gpu_second * recipe.gpu.count
-    minutes = recipe.kernels.estimated_minutes
+    minutes = recipe.compiling.estimated_minutes
     hardware = f"{recipe.gpu.count} × {recipe.gpu.type}"
     report(
         f"kernels: compiling on {hardware}, about {minutes:g} min, about ${per_second * 60 * minutes:.2f} "
@@ -94,7 +94,7 @@ def compile_kernels(
     try:
         _run_tool(recipe, commit, key, module, report=report, out=out, environment=inherited, redact=redact)
         commit_volume()
-        left = recipe.kernels.timeout * _OF_THE_TIMEOUT - (time.monotonic() - began)
+        left = recipe.compiling.timeout * _OF_THE_TIMEOUT - (time.monotonic() - began)
         prime_caches(
             *(recipe, commit, key, module),
             seconds=left,
@@ -125,7 +125,7 @@ def complete(recipe: Recipe, key: str) -> KernelsManifest | None:
     """The artifact's manifest where marker, manifest and files agree, else None; damaged kernels are removed."""
     folder = Path(recipe.kernel_path(key))
     manifest = read_manifest(KernelsManifest, folder)
-    if manifest is None or not (folder / recipe.kernels.marker).is_file():
+    if manifest is None or not (folder / recipe.compiling.marker).is_file():
         return None
     damaged = damaged_since(manifest, folder)
     for path in damaged:
@@ -191,7 +191,7 @@ def _run_tool(
         if finding and finding.severity == "fatal" and not log.succeeded:
             failed_at.append(time.monotonic())
 
-    argv = module.compile_command(recipe, recipe.model_path(commit))
+    argv = module.compile_command(recipe, commit)
     out(f"[compile] {' '.join(argv)}")
     variables = module.engine_environment(recipe, recipe.kernel_path(key), compiling=True)
     try:
@@ -209,7 +209,7 @@ def _run_tool(
             )
         )
 
-    deadline = time.monotonic() + recipe.kernels.timeout * _OF_THE_TIMEOUT
+    deadline = time.monotonic() + recipe.compiling.timeout * _OF_THE_TIMEOUT
     children = DeathWatch(process.pid)
     began = time.monotonic()
     next_line = began + _SECONDS_BETWEEN_LINES
@@ -222,7 +222,7 @@ def _run_tool(
             if failed_at and now - failed_at[0] > _SECONDS_TO_FALL and not log.succeeded:
                 raise failure("the compile tool's server failed")
             if now > deadline:
-                raise failure(f"not finished within {recipe.kernels.timeout} s (kernels.timeout of the recipe)")
+                raise failure(f"not finished within {recipe.compiling.timeout} s (kernels.timeout of the recipe)")
             if now >= next_line:
                 next_line = now + _SECONDS_BETWEEN_LINES
                 where = f"shape {len(log.shapes)} at {log.percent}%" if log.shapes else "loading the model"

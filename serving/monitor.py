@@ -74,12 +74,12 @@ class Monitor:
         self._die = die
         self._out = out
         self._stopping = threading.Event()
-        self._watches_hangs = bool(recipe.engine.flags.get("enable-metrics"))
+        self._watches_hangs = module.has_metrics(recipe)
         self._thread = threading.Thread(target=self._run, name="engine-monitor", daemon=True)
 
     def start(self) -> None:
         if not self._watches_hangs:
-            self._out("[monitor] without the flag enable-metrics only a death is noticed, not a hang")
+            self._out("[monitor] without its metrics only a death of the engine is noticed, not a hang")
         self._thread.start()
 
     def stop(self) -> None:

@@ -57,7 +57,7 @@ def prime_caches(
         if module.READY_LINE.search(line):
             attention.set()
 
-    argv = module.launch_command(recipe, recipe.model_path(commit), None)
+    argv = module.launch_command(recipe, commit)
     # With the pass over all sizes of every shape, unlike in serving: this is where completeness comes from.
     variables = module.engine_environment(recipe, recipe.kernel_path(key), compiling=True)
     report("kernels: first start with the serving flags, for the caches that the compile tool does not fill")
@@ -86,12 +86,11 @@ def prime_caches(
 
 
 def _ask_all_sizes(recipe: Recipe) -> None:
-    pool_tokens = int(recipe.engine.flags.get("max-total-tokens", recipe.model.context_tokens))
-    longest = min(recipe.model.context_tokens, pool_tokens) - 200
+    longest = recipe.engine_module.longest_request(recipe) - 200
     sizes = [size for size in _PROMPT_SIZES if size < longest]
     for size in sizes:
         _ask(recipe, size)
-    batch = min(_BATCH, int(recipe.engine.flags.get("max-running-requests", _BATCH)))
+    batch = min(_BATCH, recipe.engine_module.most_requests(recipe))
     # One batch of short prompts of unlike lengths: what a busy replica decodes together.
     with ThreadPoolExecutor(batch) as pool:
         list(pool.map(lambda number: _ask(recipe, 20 + 5 * number), range(batch)))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from serving.architecture import Architecture
+
+if TYPE_CHECKING:
+    from serving.engines import EngineModule
 
 FlagValue = bool | int | float | str
 """A flag's value: `true` writes the bare switch, `false` leaves it out, anything else is its argument."""
@@ -62,11 +65,23 @@ class Model(Data):
 
 
 class Engine(Data):
-    name: Literal["sglang"]
-    version: str = Field(description="exact release whose flag catalogue applies")
+    name: Literal["sglang", "vllm"]
+    version: str = Field(description="exact release, or the name of a build that is no release")
+    nearest_release: str | None = Field(
+        default=None, description="where the image is no release: the one whose flag catalogue is used in its place"
+    )
     image: str = Field(description="registry tag of the serving image")
+    setup_commands: list[str] = Field(
+        default_factory=list, description="Dockerfile commands that mend the image before anything is installed"
+    )
+    pip_packages: list[str] = Field(default_factory=list, description="installed into the image, after the mends")
     flags: dict[str, FlagValue] = Field(description="long option names without the dashes")
     environment: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def catalogue_release(self) -> str:
+        """The release whose flag catalogue applies."""
+        return self.nearest_release or self.version
 
 
 class Gpu(Data):
@@ -95,7 +110,7 @@ class VolumeMount(Data):
 
 class Volumes(Data):
     weights: VolumeMount
-    kernels: VolumeMount
+    kernels: VolumeMount = Field(description="what the engine compiles; an engine that compiles nothing caches here")
 
 
 class SecretKey(Data):
@@ -109,6 +124,10 @@ class Secrets(Data):
 
 
 class Download(Data):
+    layout: Literal["folder", "hub"] = Field(
+        default="folder",
+        description="`folder`: <model>/<commit>/ on the volume; `hub`: the Hub client's cache, the volume is HF_HOME",
+    )
     cpu: float = 4
     memory_mib: int = 32768
     timeout: int = Field(default=7200, description="seconds for one attempt of the job")
@@ -167,7 +186,7 @@ class Recipe(Data):
     gpu: Gpu
     volumes: Volumes
     secrets: Secrets
-    kernels: Kernels
+    kernels: Kernels | None = Field(default=None, description="left out: nothing is compiled before serving")
     prices: Prices
     download: Download = Download()
     deadlines: Deadlines = Deadlines()
@@ -186,13 +205,6 @@ class Recipe(Data):
             raise ValueError(f"write flags without dashes in front and with '-' inside: {', '.join(dashed)}")
         return engine
 
-    @field_validator("engine")
-    @classmethod
-    def _flags_leave_what_the_stack_sets(cls, engine: Engine) -> Engine:
-        if taken := sorted(_SET_BY_THE_STACK & engine.flags.keys()):
-            raise ValueError(f"{', '.join(taken)}: set by the stack itself (the API key by `apiKey`), leave it out")
-        return engine
-
     @field_validator("deadlines")
     @classmethod
     def _health_comes_before_the_end(cls, deadlines: Deadlines) -> Deadlines:
@@ -204,26 +216,49 @@ class Recipe(Data):
         return deadlines
 
     @model_validator(mode="after")
-    def _tensor_parallel_fits(self) -> Recipe:
-        tp = self.engine.flags.get("tp", 1)
-        if tp != self.gpu.count:
-            raise ValueError(f"engine.flags.tp is {tp}, gpu.count is {self.gpu.count}: they must be equal")
+    def _flags_leave_what_the_stack_sets(self) -> Recipe:
+        if taken := sorted(self.engine_module.SET_BY_THE_STACK & self.engine.flags.keys()):
+            raise ValueError(
+                f"engine.flags: {', '.join(taken)}: set by the stack itself (the API key by `apiKey`), leave it out"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _tensor_parallel_fits(self) -> Recipe:
+        tp = self.engine_module.tensor_parallel(self.engine.flags)
+        if tp != self.gpu.count:
+            flag = self.engine_module.TENSOR_PARALLEL
+            raise ValueError(f"engine.flags.{flag} is {tp}, gpu.count is {self.gpu.count}: they must be equal")
+        return self
+
+    @model_validator(mode="after")
+    def _kernels_can_be_compiled(self) -> Recipe:
+        if self.kernels and not self.engine_module.cache_folders():
+            raise ValueError(f"kernels: {self.engine_module.TITLE} has no tool that compiles ahead; leave it out")
+        return self
+
+    @property
+    def compiling(self) -> Kernels:
+        """`kernels`, for those who are only called where a recipe has them."""
+        assert self.kernels is not None
+        return self.kernels
+
+    @property
+    def engine_module(self) -> EngineModule:
+        """What is particular to this recipe's engine, such as the meaning of its flags."""
+        from serving.engines import engine_for  # the engines know recipes, so not at import
+
+        return engine_for(self)
 
     @property
     def speculates(self) -> bool:
         """Whether the model's own MTP layers draft tokens."""
-        return self.engine.flags.get("speculative-algorithm") in ("EAGLE", "NEXTN")
+        return self.engine_module.speculates(self.engine.flags)
 
     @property
     def kv_cache_dtype(self) -> str:
-        """`bfloat16` or an FP8 type. SGLang's `auto` depends on the GPU where a model has sparse attention."""
-        dtype = str(self.engine.flags.get("kv-cache-dtype", "auto"))
-        if dtype in ("auto", "bf16", "bfloat16"):
-            model = self.model.architecture
-            sparse = model is not None and model.index_n_heads > 0
-            return "fp8_e4m3" if dtype == "auto" and sparse and self.gpu.capability >= 100 else "bfloat16"
-        return dtype
+        """`bfloat16` or an FP8 type, also where the engine is left to choose."""
+        return self.engine_module.kv_cache_dtype(self)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -232,11 +267,8 @@ class Recipe(Data):
         if model is None:
             assert self.model.kv_bytes_per_token is not None  # the model's validator
             return self.model.kv_bytes_per_token
-        flags = self.engine.flags
-        backends = {flags.get(f"{kind}-{phase}-backend") for kind in ("nsa", "dsa") for phase in ("prefill", "decode")}
-        packed = not model.index_n_heads or "trtllm" in backends or self.gpu.capability >= 100
         layers = model.num_hidden_layers + (model.num_nextn_predict_layers if self.speculates else 0)
-        return layers * model.kv_bytes_per_layer(fp8=self.kv_cache_dtype.startswith("fp8"), packed=packed)
+        return layers * self.engine_module.kv_bytes_per_layer(self, model)
 
     def with_engine_args(self, overrides: dict[str, FlagValue | None]) -> Recipe:
         """This recipe with `engineArgs` of a stack merged over its flags; `null` removes a flag."""
@@ -245,7 +277,14 @@ class Recipe(Data):
 
     def weights_folder(self, commit: str) -> str:
         """Path inside the weights volume; never shared between commits."""
+        if self.download.layout == "hub":
+            return f"{self.hub_folder}/snapshots/{commit}"
         return f"{self.model.folder}/{commit}"
+
+    @property
+    def hub_folder(self) -> str:
+        """The repository's folder in a volume that is the Hub client's HF_HOME."""
+        return f"hub/models--{self.model.repo.replace('/', '--')}"
 
     def model_path(self, commit: str) -> str:
         """Absolute path of the weights inside a container."""
@@ -256,18 +295,8 @@ class Recipe(Data):
         return f"{self.volumes.kernels.mount_path}/{key}"
 
 
-_SET_BY_THE_STACK = frozenset({
-    "model", "model-path", "served-model-name", "host", "port", "api-key", "admin-api-key", "config", "weight-version",
-})  # fmt: skip
-
 # Variables of the engine's environment that can change what is compiled.
 _COMPILER_PREFIXES = ("SGLANG_", "SGL_", "DG_", "FLASHINFER_", "TRITON_", "TVM_", "TORCH", "CUDA_", "NVCC_")
-
-# Flags that change neither the shapes of a GEMM nor the code generated for it.
-_SHAPELESS_FLAGS = frozenset({
-    "served-model-name", "host", "port", "watchdog-timeout", "enable-metrics", "reasoning-parser", "tool-call-parser",
-    "trust-remote-code", "log-level", "max-total-tokens", "mem-fraction-static",
-})  # fmt: skip
 
 
 def kernel_key(recipe: Recipe, commit: str) -> str:
@@ -275,14 +304,17 @@ def kernel_key(recipe: Recipe, commit: str) -> str:
 
     Weights commit, GPU type and count, engine version, image and environment, all flags but those known not to matter
     (an unknown flag counts as shape-affecting: a needless rebuild costs $8, a wrong kernel costs an outage).
-    Returns 16 hex digits behind the GPU architecture, such as `sm100-3f9c…`.
+    Returns 16 hex digits behind the GPU architecture, such as `sm100-3f9c…`; nothing for a recipe without kernels.
     """
+    if recipe.kernels is None:
+        return ""
+    shapeless = recipe.engine_module.SHAPELESS_FLAGS
     facts = {
         "commit": commit,
         "gpu": recipe.gpu.request,
         "architecture": recipe.gpu.architecture,
         "engine": [recipe.engine.name, recipe.engine.version, recipe.engine.image],
-        "flags": {k: v for k, v in sorted(recipe.engine.flags.items()) if k not in _SHAPELESS_FLAGS},
+        "flags": {k: v for k, v in sorted(recipe.engine.flags.items()) if k not in shapeless},
         "environment": {k: v for k, v in sorted(recipe.engine.environment.items()) if k.startswith(_COMPILER_PREFIXES)},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -78,11 +78,12 @@ class Supervisor:
         began = time.monotonic()
         try:
             weights = check_weights(self._recipe, self._commit)
-            check_kernels(self._recipe, self._kernel_key)
+            if self._recipe.kernels:
+                check_kernels(self._recipe, self._kernel_key)
             checked = time.monotonic()
             self._out(
                 f"[startup] {self._recipe.model.repo}@{self._commit[:12]}: {len(weights.files)} files, "
-                f"{weights.bytes / 1e9:.1f} GB; kernels {self._kernel_key}"
+                f"{weights.bytes / 1e9:.1f} GB; kernels {self._kernel_key or '-'}"
             )
             engine = self._launch()
             wait_until_healthy(
@@ -117,7 +118,8 @@ class Supervisor:
 
     def finished_requests(self) -> int:
         """How many requests the engine has answered so far, the warm-up's included; 0 where it does not say."""
-        return self._module.finished_requests(scrape(self._recipe.port, self._module.METRICS_PATH) or {})
+        metrics = scrape(self._recipe.port, self._module.METRICS_PATH) or {}
+        return int(metrics.get(self._module.REQUESTS_METRIC, 0))
 
     def stop(self) -> None:
         """SIGTERM, the recipe's seconds to drain, then SIGKILL to whatever is left of the engine's session."""
@@ -139,9 +141,12 @@ class Supervisor:
 
     def _launch(self) -> EngineProcess:
         recipe = self._recipe
-        config_path = self._write_config() if self._api_key or self._release else None
-        argv = self._module.launch_command(recipe, recipe.model_path(self._commit), config_path)
-        variables = self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key))
+        config_path = self._write_config()
+        argv = self._module.launch_command(recipe, self._commit, config_path=config_path, release=self._release)
+        variables = {
+            **self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key)),
+            **self._module.secret_environment(self._api_key),
+        }
         self._out(f"[startup] {' '.join(argv)}")
         pump = LogPump(self._redact, self._forward, self._watch)
         try:
@@ -182,13 +187,16 @@ class Supervisor:
             self._engine.kill()
         self._end()
 
-    def _write_config(self) -> str:
+    def _write_config(self) -> str | None:
         """The API key in a file only this user can read: arguments are visible to every process of the machine."""
+        content = self._module.config_file(self._api_key, self._release)
+        if not content:
+            return None
         self._config_folder = Path(tempfile.mkdtemp(prefix="engine-"))  # mode 0700
         path = self._config_folder / "config.yaml"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(self._module.config_file(self._api_key, self._release))
+            file.write(content)
         return str(path)
 
     def _remove_config(self) -> None:

@@ -34,8 +34,8 @@ def check_kernels(recipe: Recipe, key: str) -> KernelsManifest:
     """Marker, manifest, and every file with its recorded size. Raises ServingError naming the first one wrong."""
     folder = Path(recipe.kernel_path(key))
     where = f"volume {recipe.volumes.kernels.name}:/{key}"
-    if not (folder / recipe.kernels.marker).is_file():
-        raise ServingError(f"kernels: {where} has no {recipe.kernels.marker}: not compiled for this key yet. {_MEND}")
+    if not (folder / recipe.compiling.marker).is_file():
+        raise ServingError(f"kernels: {where} has no {recipe.compiling.marker}: not compiled for this key yet. {_MEND}")
     manifest = read_manifest(KernelsManifest, folder)
     if manifest is None:
         raise ServingError(f"kernels: {where} has no readable .manifest.json: compilation not complete. {_MEND}")
@@ -53,12 +53,12 @@ def _refuse_differences(kind: str, where: str, manifest: Manifest, folder: Path)
 def verify(recipe: Recipe, commit: str, key: str) -> dict[str, Any]:
     """Everything above, and that the shards' own headers are sound and hold every tensor of the index.
 
-    Returns `{"shards", "weight_bytes", "kernel_files"}`. Raises ServingError.
+    Returns `{"shards", "weight_bytes", "kernel_files"}` (0 for a recipe without kernels). Raises ServingError.
     """
     manifest = check_weights(recipe, commit)
     shards = check_shards(Path(recipe.model_path(commit)), manifest)
-    kernels = check_kernels(recipe, key)
-    return {"shards": shards, "weight_bytes": manifest.bytes, "kernel_files": len(kernels.files)}
+    kernel_files = len(check_kernels(recipe, key).files) if recipe.kernels else 0
+    return {"shards": shards, "weight_bytes": manifest.bytes, "kernel_files": kernel_files}
 
 
 def check_shards(folder: Path, manifest: WeightsManifest) -> int:

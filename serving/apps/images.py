@@ -20,8 +20,12 @@ def download_image() -> modal.Image:
 
 
 def engine_image(recipe: Recipe) -> modal.Image:
-    """The engine's own image as published: its huggingface-hub and all else it was tested with stay untouched."""
-    return modal.Image.from_registry(recipe.engine.image).entrypoint([]).add_local_python_source(_SOURCE)
+    """The engine's own image as published, plus the recipe's mends: all else it was tested with stays untouched."""
+    engine = recipe.engine
+    image = modal.Image.from_registry(engine.image, setup_dockerfile_commands=engine.setup_commands).entrypoint([])
+    if engine.pip_packages:
+        image = image.pip_install(*engine.pip_packages)
+    return image.add_local_python_source(_SOURCE)
 
 
 def volume(mount: VolumeMount, *, create: bool = False) -> modal.Volume:

@@ -1,4 +1,4 @@
-"""The pipeline app: download, compile, verify, each a resumable job and safe to repeat.
+"""The pipeline app: download, compile (where the recipe has kernels), verify, each resumable and safe to repeat.
 
 A stack deploys it and spawns the jobs. By hand, for the recipe named by GLM_SERVING_RECIPE:
 
@@ -88,25 +88,28 @@ def download_model(request=None):
         )
 
 
-@app.function(
-    image=engine_image(recipe),
-    volumes={**_weights_to_read, recipe.volumes.kernels.mount_path: _kernels},
-    env=_environment,
-    gpu=recipe.gpu.request,
-    timeout=recipe.kernels.timeout,
-    **_ONE_AT_A_TIME,
-)
-def compile_deepgemm(request=None):
-    """`{"commit", "kernel_key", "job"}` → see serving.compile.compile_kernels."""
-    from serving.compile import compile_kernels
+if recipe.kernels:
 
-    asked = _asked(request)
-    with _serving_errors("kernels"):
-        _weights.reload()
-        _kernels.reload()
-        commit = asked.get("commit") or _downloaded_commit()
-        key = asked.get("kernel_key") or kernel_key(recipe, commit)
-        return compile_kernels(recipe, commit, key, commit_volume=_kernels.commit, report=_reporter(asked, "kernels"))
+    @app.function(
+        image=engine_image(recipe),
+        volumes={**_weights_to_read, recipe.volumes.kernels.mount_path: _kernels},
+        env=_environment,
+        gpu=recipe.gpu.request,
+        timeout=recipe.kernels.timeout,
+        **_ONE_AT_A_TIME,
+    )
+    def compile_deepgemm(request=None):
+        """`{"commit", "kernel_key", "job"}` → see serving.compile.compile_kernels."""
+        from serving.compile import compile_kernels
+
+        asked = _asked(request)
+        with _serving_errors("kernels"):
+            _weights.reload()
+            _kernels.reload()
+            commit = asked.get("commit") or _downloaded_commit()
+            key = asked.get("kernel_key") or kernel_key(recipe, commit)
+            report = _reporter(asked, "kernels")
+            return compile_kernels(recipe, commit, key, commit_volume=_kernels.commit, report=report)
 
 
 @app.function(
@@ -129,9 +132,8 @@ def verify_setup(request=None):
         commit = asked.get("commit") or _downloaded_commit()
         key = asked.get("kernel_key") or kernel_key(recipe, commit)
         found = verify(recipe, commit, key)
-    _reporter(asked, "verify")(
-        f"verify: {found['shards']} shards · {size_text(found['weight_bytes'])} · {found['kernel_files']} kernel files"
-    )
+    kernels = f" · {found['kernel_files']} kernel files" if recipe.kernels else ""
+    _reporter(asked, "verify")(f"verify: {found['shards']} shards · {size_text(found['weight_bytes'])}{kernels}")
     return found
 
 
@@ -140,8 +142,9 @@ def main() -> None:
     weights = download_model.remote()
     print(f"weights: {recipe.model.repo}@{weights['commit']} in {weights['seconds']:.0f} s")
     key = kernel_key(recipe, weights["commit"])
-    kernels = compile_deepgemm.remote({"commit": weights["commit"], "kernel_key": key})
-    print(f"kernels: {key}, {kernels['files']} files in {kernels['seconds']:.0f} s")
+    if recipe.kernels:
+        kernels = compile_deepgemm.remote({"commit": weights["commit"], "kernel_key": key})
+        print(f"kernels: {key}, {kernels['files']} files in {kernels['seconds']:.0f} s")
     found = verify_setup.remote({"commit": weights["commit"], "kernel_key": key})
     print(f"verified: {found['shards']} shards, {found['kernel_files']} kernel files")
 

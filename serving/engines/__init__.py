@@ -7,7 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from serving.recipe import Recipe
+from serving.architecture import Architecture
+from serving.recipe import FlagValue, Recipe
+
+Flags = Mapping[str, FlagValue]
+"""A recipe's `engine.flags`: long names without dashes."""
 
 
 class EngineModule(Protocol):
@@ -17,19 +21,66 @@ class EngineModule(Protocol):
     """How log lines call the engine."""
     HEALTH_PATH: str
     METRICS_PATH: str
+    REQUESTS_METRIC: str
+    """The counter of answered requests, one sample per label."""
     READY_LINE: re.Pattern[str]
     """The line after which the health endpoint is worth asking at once."""
 
-    def launch_command(self, recipe: Recipe, model_path: str, config_path: str | None) -> list[str]:
-        """The serving process. The API key is in the file at `config_path`, never in the arguments."""
+    SET_BY_THE_STACK: frozenset[str]
+    """Flags that a recipe may not set."""
+    SHAPELESS_FLAGS: frozenset[str]
+    """Flags that change neither the shapes of a GEMM nor the code generated for it."""
+    TENSOR_PARALLEL: str
+    """The flag that says over how many GPUs one replica is spread."""
+
+    def tensor_parallel(self, flags: Flags) -> int:
+        """That flag's value, or the engine's default."""
         ...
 
-    def config_file(self, api_key: str, release: str) -> str:
-        """Content of that file. The engine's answers carry the `release` where it can do that."""
+    def speculates(self, flags: Flags) -> bool:
+        """Whether the model's own MTP layers draft tokens."""
         ...
 
-    def compile_command(self, recipe: Recipe, model_path: str) -> list[str]:
-        """The process that fills the kernel caches; gets no key."""
+    def kv_cache_dtype(self, recipe: Recipe) -> str:
+        """`bfloat16` or an FP8 type: what the engine takes for these flags on this GPU."""
+        ...
+
+    def kv_bytes_per_layer(self, recipe: Recipe, model: Architecture) -> int:
+        """KV cache bytes of one token in one layer, on each GPU."""
+        ...
+
+    def longest_request(self, recipe: Recipe) -> int:
+        """Tokens of prompt and answer together that one request may have at most."""
+        ...
+
+    def most_requests(self, recipe: Recipe) -> int:
+        """How many requests are worked on at once at most."""
+        ...
+
+    def has_metrics(self, recipe: Recipe) -> bool:
+        """Whether these flags let the engine tell its metrics."""
+        ...
+
+    def launch_command(
+        self, recipe: Recipe, commit: str, *, config_path: str | None = None, release: str = ""
+    ) -> list[str]:
+        """The serving process. The API key is never in the arguments."""
+        ...
+
+    def config_file(self, api_key: str, release: str) -> str | None:
+        """Content of the file at `config_path`; None where the engine needs none."""
+        ...
+
+    def secret_environment(self, api_key: str) -> dict[str, str]:
+        """Variables that hand the key over, for an engine that takes it from there."""
+        ...
+
+    def name_of_release(self, recipe: Recipe, release: str) -> str:
+        """The `model` to ask for, so that only replicas of this release answer where the engine can tell them apart."""
+        ...
+
+    def compile_command(self, recipe: Recipe, commit: str) -> list[str]:
+        """The process that fills the kernel caches; gets no key. Only asked where the recipe has kernels."""
         ...
 
     def engine_environment(self, recipe: Recipe, kernel_path: str, *, compiling: bool = False) -> dict[str, str]:
@@ -44,10 +95,6 @@ class EngineModule(Protocol):
         """Requests running or queued, from `/metrics` summed over labels."""
         ...
 
-    def finished_requests(self, metrics: Mapping[str, float]) -> int:
-        """How many requests this process has answered."""
-        ...
-
     def progress(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Numbers of which at least one changes as long as running requests get anywhere."""
         ...
@@ -55,3 +102,24 @@ class EngineModule(Protocol):
 
 def engine_for(recipe: Recipe) -> EngineModule:
     return cast(EngineModule, importlib.import_module(f"serving.engines.{recipe.engine.name}"))
+
+
+def arguments(flags: Flags) -> list[str]:
+    """`true` is a bare switch, `false` a switch left out, anything else a value."""
+    argv: list[str] = []
+    for name, value in flags.items():
+        if value is False:
+            continue
+        argv.append(f"--{name}")
+        if value is not True:
+            argv.append(str(value))
+    return argv
+
+
+def count(value: FlagValue, suffixes: Mapping[str, int]) -> int:
+    """A number as engines take it on the command line: 32768, or 32 with a suffix that stands for a factor."""
+    text = str(value)
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if text.endswith(suffix):
+            return int(float(text.removesuffix(suffix)) * suffixes[suffix])
+    return int(text)

@@ -6,12 +6,27 @@ import json
 import re
 from collections.abc import Mapping
 
-from serving.recipe import FlagValue, Recipe
+from serving.architecture import Architecture
+from serving.engines import Flags, arguments, count
+from serving.recipe import Recipe
 
 TITLE = "SGLang"
 HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
+REQUESTS_METRIC = "sglang:num_requests_total"
 READY_LINE = re.compile(r"The server is fired up and ready to roll")
+
+SET_BY_THE_STACK = frozenset({
+    "model", "model-path", "served-model-name", "host", "port", "api-key", "admin-api-key", "config", "weight-version",
+})  # fmt: skip
+SHAPELESS_FLAGS = frozenset({
+    "served-model-name", "host", "port", "watchdog-timeout", "enable-metrics", "reasoning-parser", "tool-call-parser",
+    "trust-remote-code", "log-level", "max-total-tokens", "mem-fraction-static",
+})  # fmt: skip
+TENSOR_PARALLEL = "tp"
+
+_DEFAULT_MAX_REQUESTS = 48
+_SUFFIXES = {"k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20}
 
 _CACHES = {
     "SGLANG_DG_CACHE_DIR": "deep_gemm",
@@ -21,27 +36,53 @@ _CACHES = {
 }
 
 
-def _arguments(flags: Mapping[str, FlagValue]) -> list[str]:
-    """`true` is a bare switch, `false` a switch left out, anything else a value."""
-    argv: list[str] = []
-    for name, value in flags.items():
-        if value is False:
-            continue
-        argv.append(f"--{name}")
-        if value is not True:
-            argv.append(str(value))
-    return argv
+def tensor_parallel(flags: Flags) -> int:
+    return int(flags.get(TENSOR_PARALLEL, 1))
 
 
-def launch_command(recipe: Recipe, model_path: str, config_path: str | None) -> list[str]:
+def speculates(flags: Flags) -> bool:
+    return flags.get("speculative-algorithm") in ("EAGLE", "NEXTN")
+
+
+def kv_cache_dtype(recipe: Recipe) -> str:
+    """SGLang's `auto` depends on the GPU where a model has sparse attention."""
+    dtype = str(recipe.engine.flags.get("kv-cache-dtype", "auto"))
+    if dtype in ("auto", "bf16", "bfloat16"):
+        model = recipe.model.architecture
+        sparse = model is not None and model.index_n_heads > 0
+        return "fp8_e4m3" if dtype == "auto" and sparse and recipe.gpu.capability >= 100 else "bfloat16"
+    return dtype
+
+
+def kv_bytes_per_layer(recipe: Recipe, model: Architecture) -> int:
+    flags = recipe.engine.flags
+    backends = {flags.get(f"{kind}-{phase}-backend") for kind in ("nsa", "dsa") for phase in ("prefill", "decode")}
+    packed = not model.index_n_heads or "trtllm" in backends or recipe.gpu.capability >= 100
+    return model.kv_bytes_per_layer(fp8=kv_cache_dtype(recipe).startswith("fp8"), packed=packed)
+
+
+def longest_request(recipe: Recipe) -> int:
+    flags, model = recipe.engine.flags, recipe.model.context_tokens
+    return min(count(flags.get(name, model), _SUFFIXES) for name in ("context-length", "max-total-tokens"))
+
+
+def most_requests(recipe: Recipe) -> int:
+    return int(recipe.engine.flags.get("max-running-requests", _DEFAULT_MAX_REQUESTS))
+
+
+def has_metrics(recipe: Recipe) -> bool:
+    return bool(recipe.engine.flags.get("enable-metrics"))
+
+
+def launch_command(recipe: Recipe, commit: str, *, config_path: str | None = None, release: str = "") -> list[str]:
     """`python3 -m sglang.launch_server …`; `config_path` (a .yaml file with the API key) only where there is a key."""
     argv = [
         *("python3", "-m", "sglang.launch_server"),
-        *("--model-path", model_path),
+        *("--model-path", recipe.model_path(commit)),
         *("--served-model-name", recipe.model.served_name),
         *("--host", "0.0.0.0"),
         *("--port", str(recipe.port)),
-        *_arguments(recipe.engine.flags),
+        *arguments(recipe.engine.flags),
     ]
     return [*argv, "--config", config_path] if config_path else argv
 
@@ -53,7 +94,16 @@ def config_file(api_key: str, release: str) -> str:
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items() if value)
 
 
-def compile_command(recipe: Recipe, model_path: str) -> list[str]:
+def secret_environment(api_key: str) -> dict[str, str]:
+    return {}
+
+
+def name_of_release(recipe: Recipe, release: str) -> str:
+    """Its answers name their release themselves, so every release is asked under the model's one name."""
+    return recipe.model.served_name
+
+
+def compile_command(recipe: Recipe, commit: str) -> list[str]:
     """`python3 -m sglang.compile_deep_gemm …` with the serving flags: which shapes get compiled depends on them.
 
     No `--config` (the tool does not take it) and no key (it asks its own server without one and would get 401).
@@ -61,9 +111,9 @@ def compile_command(recipe: Recipe, model_path: str) -> list[str]:
     """
     return [
         *("python3", "-m", "sglang.compile_deep_gemm"),
-        *("--model-path", model_path),
-        *("--timeout", str(recipe.kernels.timeout)),
-        *_arguments(recipe.engine.flags),
+        *("--model-path", recipe.model_path(commit)),
+        *("--timeout", str(recipe.compiling.timeout)),
+        *arguments(recipe.engine.flags),
     ]
 
 
@@ -110,7 +160,3 @@ def busy(metrics: Mapping[str, float]) -> float:
 
 def progress(metrics: Mapping[str, float]) -> tuple[float, ...]:
     return tuple(metrics[name] for name in _PROGRESS if name in metrics)
-
-
-def finished_requests(metrics: Mapping[str, float]) -> int:
-    return int(metrics.get("sglang:num_requests_total", 0.0))

@@ -74,7 +74,7 @@ def flags_of(argv: list[str]) -> dict[str, str | None]:
 
 @pytest.mark.parametrize(("name", "expected"), [("glm-5.1-fp8-h200", H200), ("glm-5.1-fp8-b200-next", NEXT)])
 def test_the_command_line_flag_by_flag(name: str, expected: dict[str, str | None]) -> None:
-    argv = sglang.launch_command(recipe(name), f"/model-cache/GLM-5.1-FP8/{COMMIT}", None)
+    argv = sglang.launch_command(recipe(name), COMMIT)
     assert argv[:3] == ["python3", "-m", "sglang.launch_server"]
     assert flags_of(argv[3:]) == expected
 
@@ -119,8 +119,8 @@ def test_a_model_nobody_foresaw_needs_a_file_and_nothing_else(tmp_path: Path) ->
     path.write_text(yaml.safe_dump(document))
     settings = load_settings({"glm-serving:recipe": str(path)}, {}, stack="test")
     assert settings.warnings == []
-    assert flags_of(sglang.launch_command(settings.recipe, "/model-cache/x", None)[3:]) == {
-        "--model-path": "/model-cache/x",
+    assert flags_of(sglang.launch_command(settings.recipe, COMMIT)[3:]) == {
+        "--model-path": f"/model-cache/Llama-3.1-8B-Instruct/{COMMIT}",
         "--served-model-name": "llama-3.1-8b",
         "--host": "0.0.0.0",
         "--port": "8000",

@@ -61,16 +61,16 @@ DIFFERENCES = {"--kv-cache-dtype": "bfloat16"}
 
 
 def test_the_production_command_is_the_references_with_the_known_differences(glm: Recipe) -> None:
-    argv = sglang.launch_command(glm, "/model-cache/GLM-5.1-FP8/0123", None)
+    argv = sglang.launch_command(glm, "0123")
     assert argv[:3] == ["python3", "-m", "sglang.launch_server"]
     assert flags_of(argv) == REFERENCE | DIFFERENCES
 
 
 def test_a_key_comes_by_file_and_never_in_the_arguments(glm: Recipe) -> None:
-    argv = sglang.launch_command(glm, "/m", "/dev/shm/engine-x/config.yaml")
+    argv = sglang.launch_command(glm, "0123", config_path="/dev/shm/engine-x/config.yaml")
     assert argv[-2:] == ["--config", "/dev/shm/engine-x/config.yaml"]
     assert "--api-key" not in argv
-    assert "--config" not in sglang.launch_command(glm, "/m", None)
+    assert "--config" not in sglang.launch_command(glm, "0123")
 
 
 @pytest.mark.parametrize("key", ["plain", 'with "quotes" and \\', "colon: hash # yes", "ümläut", "- dash", "0123"])
@@ -83,7 +83,7 @@ def test_a_server_without_a_key_still_says_which_release_it_is() -> None:
 
 
 def test_compiling_gets_every_serving_flag_that_matters_and_no_key(glm: Recipe) -> None:
-    argv = sglang.compile_command(glm, "/model-cache/GLM-5.1-FP8/0123")
+    argv = sglang.compile_command(glm, "0123")
     assert argv[:3] == ["python3", "-m", "sglang.compile_deep_gemm"]
     of_the_server_alone = {"--host", "--port", "--served-model-name"}
     expected = {k: v for k, v in (REFERENCE | DIFFERENCES).items() if k not in of_the_server_alone}
@@ -93,7 +93,7 @@ def test_compiling_gets_every_serving_flag_that_matters_and_no_key(glm: Recipe) 
 
 def test_false_leaves_a_switch_out(glm: Recipe) -> None:
     changed = glm.with_engine_args({"disable-radix-cache": False, "enable-metrics": None, "page-size": 64})
-    flags = flags_of(sglang.launch_command(changed, "/m", None))
+    flags = flags_of(sglang.launch_command(changed, "0123"))
     assert "--disable-radix-cache" not in flags
     assert "--enable-metrics" not in flags
     assert flags["--page-size"] == "64"
@@ -123,15 +123,15 @@ def test_the_recipe_may_ask_for_the_pass_over_all_shapes(glm: Recipe) -> None:
 
 
 def test_engines_are_found_by_name(glm: Recipe) -> None:
-    assert engine_for(glm).launch_command(glm, "/m", None) == sglang.launch_command(glm, "/m", None)
+    assert engine_for(glm).launch_command(glm, "0123") == sglang.launch_command(glm, "0123")
 
 
 @pytest.mark.parametrize("name", ["glm-5.1-fp8-b200", "tiny-glm-local"])
 def test_every_flag_is_in_the_pinned_versions_catalogue(name: str) -> None:
     recipe = load_recipe(REPO_ROOT / "recipes" / f"{name}.yaml")
     catalogue = load(recipe.engine.name, recipe.engine.version)
-    serving = flags_of(sglang.launch_command(recipe, "/m", "/c.yaml"))
-    compiling = flags_of(sglang.compile_command(recipe, "/m"))
+    serving = flags_of(sglang.launch_command(recipe, "0123", config_path="/c.yaml"))
+    compiling = flags_of(sglang.compile_command(recipe, "0123"))
     compiling.pop("--timeout")  # the compile tool's own
     for flags in (serving, compiling):
         assert [name for name in flags if catalogue.find(name) is None] == []

@@ -1,0 +1,132 @@
+"""vLLM: its command line, environment, log lines and metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from serving.architecture import Architecture
+from serving.engines import Flags, arguments, count
+from serving.recipe import Recipe
+
+TITLE = "vLLM"
+HEALTH_PATH = "/health"
+METRICS_PATH = "/metrics"
+REQUESTS_METRIC = "vllm:request_success_total"
+READY_LINE = re.compile(r"Application startup complete")
+
+SET_BY_THE_STACK = frozenset({
+    "model", "revision", "served-model-name", "host", "port", "api-key", "config", "middleware", "download-dir",
+})  # fmt: skip
+SHAPELESS_FLAGS = frozenset({
+    "uvicorn-log-level", "reasoning-parser", "tool-call-parser", "enable-auto-tool-choice", "trust-remote-code",
+    "gpu-memory-utilization", "safetensors-load-strategy", "enable-prefix-caching", "disable-log-stats",
+})  # fmt: skip
+TENSOR_PARALLEL = "tensor-parallel-size"
+
+_DEFAULT_MAX_REQUESTS = 256
+_SUFFIXES = {"k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
+
+
+def tensor_parallel(flags: Flags) -> int:
+    return int(flags.get(TENSOR_PARALLEL, 1))
+
+
+def speculates(flags: Flags) -> bool:
+    config = flags.get("speculative-config")
+    return isinstance(config, str) and json.loads(config).get("method") in ("mtp", "deepseek_mtp", "glm4_moe_mtp")
+
+
+def kv_cache_dtype(recipe: Recipe) -> str:
+    """vLLM's `auto` is the type of the model's activations; its `fp8` is e4m3."""
+    dtype = str(recipe.engine.flags.get("kv-cache-dtype", "auto"))
+    return {"auto": "bfloat16", "fp8": "fp8_e4m3"}.get(dtype, dtype)
+
+
+def kv_bytes_per_layer(recipe: Recipe, model: Architecture) -> int:
+    return model.kv_bytes_per_layer(fp8=kv_cache_dtype(recipe).startswith("fp8"), packed=False)
+
+
+def longest_request(recipe: Recipe) -> int:
+    asked = recipe.engine.flags.get("max-model-len", "auto")
+    return recipe.model.context_tokens if asked in ("auto", -1) else count(asked, _SUFFIXES)
+
+
+def most_requests(recipe: Recipe) -> int:
+    return int(recipe.engine.flags.get("max-num-seqs", _DEFAULT_MAX_REQUESTS))
+
+
+def has_metrics(recipe: Recipe) -> bool:
+    return not recipe.engine.flags.get("disable-log-stats")
+
+
+def launch_command(recipe: Recipe, commit: str, *, config_path: str | None = None, release: str = "") -> list[str]:
+    """`vllm serve …`. The repository's name and a commit where the volume is the Hub client's cache, else the folder.
+
+    The first served name is the one clients use and metrics carry. The second says which release this is: vLLM's
+    answers do not tell, but it answers 404 to a name it does not have, so asking for it reaches this release or none.
+    """
+    if recipe.download.layout == "hub":
+        model = [recipe.model.repo, "--revision", commit]
+    else:
+        model = [recipe.model_path(commit)]
+    names = [recipe.model.served_name, *([name_of_release(recipe, release)] if release else [])]
+    return [
+        *("vllm", "serve", *model),
+        *("--served-model-name", *names),
+        *("--host", "0.0.0.0"),
+        *("--port", str(recipe.port)),
+        *arguments(recipe.engine.flags),
+    ]
+
+
+def config_file(api_key: str, release: str) -> str | None:
+    return None
+
+
+def secret_environment(api_key: str) -> dict[str, str]:
+    return {"VLLM_API_KEY": api_key} if api_key else {}
+
+
+def name_of_release(recipe: Recipe, release: str) -> str:
+    return f"{recipe.model.served_name}@{release}"
+
+
+def compile_command(recipe: Recipe, commit: str) -> list[str]:
+    """Never asked: a recipe with kernels is refused for an engine without cache folders."""
+    raise NotImplementedError(f"{recipe.name}: vLLM has no tool that compiles ahead")
+
+
+def cache_folders() -> dict[str, str]:
+    return {}
+
+
+def engine_environment(recipe: Recipe, kernel_path: str, *, compiling: bool = False) -> dict[str, str]:
+    weights = {"HF_HOME": recipe.volumes.weights.mount_path} if recipe.download.layout == "hub" else {}
+    return {
+        "HF_HUB_OFFLINE": "1",  # everything is on the volume; a look-up would only add a failure mode
+        "PYTHONUNBUFFERED": "1",  # its output is a pipe: lines as they happen, not in 8 KiB blocks
+        "VLLM_NO_USAGE_STATS": "1",
+        **weights,
+        "VLLM_CACHE_ROOT": recipe.volumes.kernels.mount_path,
+        **recipe.engine.environment,
+    }
+
+
+# Counters and gauges that move while requests are worked on; vLLM counts tokens with every step.
+_PROGRESS = (
+    "vllm:generation_tokens_total",
+    "vllm:prompt_tokens_total",
+    "vllm:iteration_tokens_total_count",
+    "vllm:request_success_total",
+    "vllm:kv_cache_usage_perc",
+)
+
+
+def busy(metrics: Mapping[str, float]) -> float:
+    return metrics.get("vllm:num_requests_running", 0.0) + metrics.get("vllm:num_requests_waiting", 0.0)
+
+
+def progress(metrics: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(metrics[name] for name in _PROGRESS if name in metrics)
