@@ -1,0 +1,130 @@
+"""The gate: an ASGI middleware inside the engine's own process that asks for the key where the engine does not.
+
+With a key set SGLang still answers `/metrics` and `/health_generate` (a free generation) to anybody, and vLLM checks
+`/v1/*` alone: `/invocations` and `/tokenize` work the model without a key. Behind the gate everything needs
+`Authorization: Bearer <key>` but two things:
+
+- `GET /health`, for keep-warm pings and load balancers, which have no key. It must cost nothing then: vLLM's only
+  looks at its engine; SGLang's would generate a token, which `SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION=0` (set by
+  serving/engines/sglang.py) turns off: 503 until the server's own first generation succeeded, 200 from then on, at
+  once instead of after its second of sleep. What that no longer notices, a scheduler that hangs, the supervisor's
+  monitor does; `/health_generate` still asks for a token, with the key.
+- CORS preflights, which browsers send without the key and the engines' CORS middleware answers by itself.
+
+No hop and no buffer: an allowed request goes on with the very `receive` and `send` it came with. `/metrics` alone gets
+a `send` that puts the supervisor's own metrics (the file named by GLM_SERVING_METRICS_FILE) behind the engine's.
+
+Standard library only. vLLM loads it as `--middleware serving.engines.gate.Gate` (key: VLLM_API_KEY), SGLang by way of
+serving/engines/sglang_server.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+METRICS_FILE_VARIABLE = "GLM_SERVING_METRICS_FILE"
+OPEN_PATH = "/health"
+
+_UNAUTHORIZED = b'{"error":"Unauthorized"}'  # what both engines say
+_POLICY_VIOLATION = 1008  # RFC 6455; before a websocket is accepted servers answer the handshake with 403
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Key = Callable[[], "str | None"]
+
+
+def _vllm_key() -> str | None:
+    return os.environ.get("VLLM_API_KEY")
+
+
+class Gate:
+    """`api_key` is asked at each request; without a key nothing but `/health` and preflights gets through."""
+
+    def __init__(self, app: App, api_key: Key = _vllm_key) -> None:
+        self.app = app
+        self._api_key = api_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or _is_open(scope) or self._has_key(scope):
+            await self.app(*_with_own_metrics(scope, receive, send))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        else:
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(_UNAUTHORIZED)).encode()),
+                (b"www-authenticate", b"Bearer"),
+            ]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": _UNAUTHORIZED})
+
+    def _has_key(self, scope: Scope) -> bool:
+        key = self._api_key()
+        scheme, _, given = (_header(scope["headers"], b"authorization") or b"").partition(b" ")
+        if not key or scheme.lower() != b"bearer":
+            return False
+        # Of digests: how long the comparison takes tells neither the key's characters nor its length.
+        return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(key.encode()).digest())
+
+
+def _is_open(scope: Scope) -> bool:
+    if scope["type"] != "http":
+        return False
+    if scope["method"] == "OPTIONS":
+        return _header(scope["headers"], b"access-control-request-method") is not None
+    return scope["path"] == OPEN_PATH and scope["method"] in ("GET", "HEAD")
+
+
+def _header(headers: Any, name: bytes) -> bytes | None:
+    """The first header of that name, as frameworks read it too."""
+    return next((value for found, value in headers if found.lower() == name), None)
+
+
+def _with_own_metrics(scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive, Send]:
+    """For a scrape: a `send` that adds the supervisor's metrics to the answer. Anything else: as it came."""
+    scrape = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].rstrip("/") == "/metrics"
+    own = _own_metrics() if scrape else b""
+    if not own:
+        return scope, receive, send
+    # Neither compressed nor in OpenMetrics, whose last line says that nothing follows.
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in (b"accept", b"accept-encoding")]
+    adds = False
+
+    async def send_more(message: Message) -> None:
+        nonlocal adds
+        if message["type"] == "http.response.start":
+            answered = list(message.get("headers", ()))
+            kind = _header(answered, b"content-type") or b""
+            packed = _header(answered, b"content-encoding") not in (None, b"identity")
+            adds = message["status"] == 200 and kind.startswith(b"text/plain") and not packed
+            if adds:
+                message = {**message, "headers": [_longer(*header, by=len(own)) for header in answered]}
+        elif message["type"] == "http.response.body" and adds and not message.get("more_body", False):
+            message = {**message, "body": bytes(message.get("body", b"")) + own}
+        await send(message)
+
+    return {**scope, "headers": headers}, receive, send_more
+
+
+def _longer(name: bytes, value: bytes, *, by: int) -> tuple[bytes, bytes]:
+    return (name, str(int(value) + by).encode()) if name.lower() == b"content-length" else (name, value)
+
+
+def _own_metrics() -> bytes:
+    """Prometheus text, on lines of its own wherever the engine's text ended; empty while there is none."""
+    path = os.environ.get(METRICS_FILE_VARIABLE)
+    if not path:
+        return b""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError:
+        return b""  # not written yet: the engine's own metrics are an answer
+    return b"\n" + text if text else b""

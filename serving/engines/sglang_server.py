@@ -1,0 +1,74 @@
+"""`python3 -m serving.engines.sglang_server …`: SGLang's server, same arguments, behind the gate.
+
+SGLang has no option for a middleware (0.5.10.post1 and 0.5.16 looked at; 0.5.16's plugins are installed packages with
+entry points, which an untouched image has none of). So the gate goes onto the server's FastAPI object the moment the
+server's own code has imported it, and `sglang.launch_server` then runs as if it had been started itself: same order of
+imports, same `__main__` in its child processes, same exit status. SGLang's own key check stays in place, outside.
+
+The key is read from the running server's arguments (`--config` file), at each request.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import runpy
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+_SERVER = "sglang.srt.entrypoints.http_server"
+# More than one HTTP process: each imports the server anew, past the gate, and SGLang checks no key in them either.
+# The other modes serve by gRPC or from another module.
+_PAST_THE_GATE = ("--tokenizer-worker-num", "--grpc-mode", "--smg-grpc-mode", "--grpc-port", "--encoder-only")
+
+
+class _GateInstaller(importlib.abc.MetaPathFinder):
+    """Finds the server's module once, as the import system would, and has the gate put on its app after execution."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != _SERVER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_and_guard(module: ModuleType) -> None:
+            load(module)
+            guard(module.app)
+
+        spec.loader.exec_module = load_and_guard  # type: ignore[method-assign]
+        return spec
+
+
+def guard(app: object) -> None:
+    """Puts the gate onto SGLang's app (a FastAPI object that gets `server_args` before it serves)."""
+    from serving.engines.gate import Gate
+
+    def key() -> str | None:
+        return getattr(getattr(app, "server_args", None), "api_key", None)
+
+    app.add_middleware(Gate, api_key=key)  # type: ignore[attr-defined]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Does not return before the server has ended. Exits with 2 where a flag would open a way around the gate."""
+    names = {argument.partition("=")[0] for argument in arguments}
+    if open_ways := [name for name in _PAST_THE_GATE if name in names]:
+        print(
+            f"sglang_server: error: {', '.join(open_ways)}: the API key would not be asked for. "
+            "Next: take it out of engine.flags in the recipe",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    sys.meta_path.insert(0, _GateInstaller())
+    runpy.run_module("sglang.launch_server", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
