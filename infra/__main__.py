@@ -12,6 +12,7 @@ import sys  # noqa: E402
 import pulumi  # noqa: E402
 
 from components.llm_stack import LlmStack  # noqa: E402
+from infra import opencode  # noqa: E402
 from infra.settings import SettingsError, load_settings  # noqa: E402
 
 ALREADY_EXPLAINED = 32  # the exit status after which Pulumi's language host adds no error of its own
@@ -55,3 +56,9 @@ pulumi.export("apiKey", stack.api_key)
 pulumi.export("commit", stack.commit)
 pulumi.export("kernelKey", stack.kernel_key)
 pulumi.export("version", stack.version)
+pulumi.export(
+    "opencode",
+    stack.url.apply(
+        lambda url: opencode.configuration(pulumi.get_stack(), url, settings.recipe, proxy_auth=settings.proxy_auth)
+    ),
+)
