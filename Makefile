@@ -1,15 +1,18 @@
-# STACK names the stack file: local (default, everything on this machine), dev, prod.
+# STACK names the stack file: local (default) and glm52-local (everything on this machine), dev, prod, h200, glm52.
 STACK ?= local
+FILE ?= opencode.json
 
-.PHONY: up down preview env test lint
+.PHONY: up down preview env opencode test lint
 up: ## converge the stack, then ask the served model one question
 	@bootstrap/stack.sh up $(STACK)
-down: ## destroy the stack; for local, stop the local cloud and remove its files as well
+down: ## destroy the stack; for local, stop the local cloud with its last stack and remove its files
 	@bootstrap/stack.sh down $(STACK)
 preview: ## what `up` would do; needs neither Modal nor the Hub
 	@bootstrap/stack.sh preview $(STACK)
 env: ## shell settings to use pulumi and modal by hand: eval "$$(make -s env)"
 	@bootstrap/stack.sh env $(STACK)
+opencode: ## merge the served model into OpenCode's configuration, FILE=opencode.json
+	@bootstrap/stack.sh opencode $(STACK) "$(FILE)"
 test: ## every test
 	@bootstrap/test.sh
 lint:

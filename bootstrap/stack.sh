@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What the Makefile's targets do, for one stack: up, down, preview, env.
+# What the Makefile's targets do, for one stack: up, down, preview, env, opencode.
 #   bootstrap/stack.sh up local
-# `local` runs against the local cloud with its own state and passphrase under .local/; every other stack uses Modal
-# and the Pulumi backend you are logged in to.
+# `local` and every stack whose name ends in `-local` run against the local cloud, with their own state and passphrase
+# under .local/; every other stack uses Modal and the Pulumi backend you are logged in to.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 verb="$1" stack="$2"
@@ -11,7 +11,7 @@ verb="$1" stack="$2"
   exit 1
 }
 
-is_local() { [ "$stack" = local ]; }
+is_local() { case "$stack" in local | *-local) return 0 ;; *) return 1 ;; esac; }
 # Where real money is spent, Pulumi shows its preview and asks.
 without_asking=()
 if is_local; then without_asking=(--yes --skip-preview); fi
@@ -39,6 +39,11 @@ select_stack() {
     pulumi stack init "$stack" >/dev/null
     echo "stack: $stack created"
   fi
+}
+
+# Names of the other stacks that live in the local cloud.
+other_local_stacks() {
+  pulumi stack ls --json | python -c 'import json, sys; print(*(s["name"] for s in json.load(sys.stdin) if s["name"] != sys.argv[1]))' "$stack"
 }
 
 # Previews against an empty state that is thrown away afterwards, for a machine that is logged in to no backend.
@@ -91,9 +96,14 @@ case "$verb" in
       if is_local; then pulumi stack rm "$stack" --yes --preserve-config; fi
     fi
     if is_local; then
-      python -m local stop
-      rm -rf .local
-      echo "local: stopped, .local/ removed"
+      others="$(other_local_stacks)"
+      if [ -n "$others" ]; then
+        echo "local: goes on running, for $others; make down STACK=… for each ends it"
+      else
+        python -m local stop
+        rm -rf .local
+        echo "local: stopped, .local/ removed"
+      fi
     fi
     ;;
   env)
@@ -109,8 +119,13 @@ case "$verb" in
       echo "if [ -n \"\${LOCAL_DIR:-}\" ]; then unset LOCAL_DIR MODAL_SERVER_URL MODAL_TOKEN_ID MODAL_TOKEN_SECRET HF_ENDPOINT HF_TOKEN PULUMI_BACKEND_URL PULUMI_CONFIG_PASSPHRASE; fi"
     fi
     ;;
+  opencode)
+    prepare
+    if is_local; then use_local_state; fi
+    python -m infra.opencode "$stack" "${3:-opencode.json}"
+    ;;
   *)
-    echo "error: unknown verb $verb; up, preview, down or env" >&2
+    echo "error: unknown verb $verb; up, preview, down, env or opencode" >&2
     exit 2
     ;;
 esac

@@ -22,6 +22,7 @@ from serving.manifest import (
     WeightsManifest,
     damaged_since,
     read_manifest,
+    write_atomically,
     write_manifest,
     written_again,
 )
@@ -82,6 +83,8 @@ class _Download:
             folder.mkdir(parents=True, exist_ok=True)
             files = self._tries(lambda: self._hub.files(commit))
             manifest = self._bring(commit, folder, files)
+        if self._recipe.download.layout == "hub" and not _is_commit(self._revision):
+            self._name_commit(commit)
         seconds = time.monotonic() - began
         fetched = sum(self._fetched.values())
         what = "already complete" if skipped else f"{size_text(fetched)} fetched in {seconds:.0f} s"
@@ -154,6 +157,15 @@ class _Download:
             # Also on the way out of a failure or a cancellation: finished files shall not be fetched twice.
             self._commit_volume()
         return manifest
+
+    def _name_commit(self, commit: str) -> None:
+        """Writes what the branch or tag stands for where the Hub client looks it up, as its own downloads do."""
+        mount = Path(self._recipe.volumes.weights.mount_path)
+        name = mount / self._recipe.hub_folder / "refs" / self._revision
+        if not name.is_file() or name.read_text(encoding="utf-8") != commit:
+            name.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(name, commit)
+            self._commit_volume()
 
     def _attempt(self, commit: str, folder: Path, files: list[RemoteFile], ledger: Ledger) -> None:
         """Checks what is there, fetches the rest, checks it as it lands. Raises Temporary for a wrong file."""
