@@ -128,7 +128,13 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iter
     engines: list[Engine] = []
 
     def launch(
-        *more: str, kernels: Path, module: str = "launch_server", model: Path = checkpoint, key: bool = True, **env: str
+        *more: str,
+        kernels: Path,
+        module: str = "sglang.launch_server",
+        model: Path = checkpoint,
+        key: bool = True,
+        site: Path | None = None,
+        **env: str,
     ) -> Engine:
         folder = tmp_path_factory.mktemp("engine")
         config = folder / "engine.yaml"
@@ -136,12 +142,12 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iter
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        argv = [sys.executable, "-m", f"sglang.{module}", "--model-path", str(model), "--served-model-name", MODEL]
+        argv = [sys.executable, "-m", module, "--model-path", str(model), "--served-model-name", MODEL]
         argv += ["--port", str(port), *FLAGS, *(["--config", str(config)] if key else []), *more]
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "PYTHONPATH": f"{ROOT}/local/engines/shared:{ROOT}/local/engines/sglang",
+            "PYTHONPATH": f"{ROOT}/local/engines/shared:{ROOT}/local/engines/sglang" + (f":{site}" if site else ""),
             "LOCAL_IMAGE_TAG": "lmsysorg/sglang:v0.5.10.post1",
             "LOCAL_GPU": "B200:8",
             "STANDIN_SPEED": "100",

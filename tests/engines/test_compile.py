@@ -11,7 +11,7 @@ SHAPES = recorded("shapes.json")
 
 
 def test_it_fills_the_caches_and_says_so(launcher: Launch, tmp_path: Path) -> None:
-    tool = launcher(module="compile_deep_gemm", kernels=tmp_path, key=False)
+    tool = launcher(module="sglang.compile_deep_gemm", kernels=tmp_path, key=False)
     assert tool.wait_exit() == 0
     assert_lines_in_order(
         tool.lines(), [*recorded("compile.txt"), "DeepGEMM Kernels compilation finished successfully."]
@@ -20,12 +20,12 @@ def test_it_fills_the_caches_and_says_so(launcher: Launch, tmp_path: Path) -> No
     assert len(kernels) == 7 * 6  # of nine shapes two pairs coincide at these dimensions; six kernels each
     for other in ("tvm-ffi", "flashinfer", "triton"):
         assert any(path.is_file() for path in (tmp_path / other).rglob("*"))
-    again = launcher(module="compile_deep_gemm", kernels=tmp_path, key=False)
+    again = launcher(module="sglang.compile_deep_gemm", kernels=tmp_path, key=False)
     assert again.wait_exit() == 0
 
 
 def test_the_server_starts_from_what_it_compiled(launcher: Launch, tmp_path: Path) -> None:
-    assert launcher(module="compile_deep_gemm", kernels=tmp_path, key=False).wait_exit() == 0
+    assert launcher(module="sglang.compile_deep_gemm", kernels=tmp_path, key=False).wait_exit() == 0
     before = {path for path in (tmp_path / "deep_gemm").rglob("*") if path.is_file()}
     engine = launcher(kernels=tmp_path, SGLANG_JIT_DEEPGEMM_PRECOMPILE="1")
     engine.wait_ready()
@@ -33,7 +33,7 @@ def test_the_server_starts_from_what_it_compiled(launcher: Launch, tmp_path: Pat
 
 
 def test_it_takes_server_options_and_its_own(launcher: Launch, tmp_path: Path) -> None:
-    tool = launcher("--timeout", "never", module="compile_deep_gemm", kernels=tmp_path, key=False)
+    tool = launcher("--timeout", "never", module="sglang.compile_deep_gemm", kernels=tmp_path, key=False)
     assert tool.wait_exit() == 2
     assert "argument --timeout: invalid int value" in tool.log
     server = launcher("--timeout", "5", kernels=tmp_path)
@@ -41,13 +41,13 @@ def test_it_takes_server_options_and_its_own(launcher: Launch, tmp_path: Path) -
 
 
 def test_it_does_not_open_the_config_file(launcher: Launch, tmp_path: Path) -> None:
-    tool = launcher("--config", "/nowhere.yaml", module="compile_deep_gemm", kernels=tmp_path, key=False)
+    tool = launcher("--config", "/nowhere.yaml", module="sglang.compile_deep_gemm", kernels=tmp_path, key=False)
     assert tool.wait_exit() == 0
     assert KEY not in tool.log
 
 
 def test_with_a_key_its_own_requests_are_refused_until_it_gives_up(launcher: Launch, tmp_path: Path) -> None:
-    tool = launcher("--api-key", KEY, "--timeout", "2", module="compile_deep_gemm", kernels=tmp_path, key=False)
+    tool = launcher("--api-key", KEY, "--timeout", "2", module="sglang.compile_deep_gemm", kernels=tmp_path, key=False)
     assert tool.wait_exit() == 1
     assert '"GET /v1/models HTTP/1.1" 401' in tool.log
     assert "TimeoutError: DeepGEMM Kernels compilation timeout." in tool.log
@@ -56,7 +56,7 @@ def test_with_a_key_its_own_requests_are_refused_until_it_gives_up(launcher: Lau
 def test_it_polls_a_dead_server_until_its_time_out(launcher: Launch, tmp_path: Path) -> None:
     began = time.monotonic()
     tool = launcher(
-        "--timeout", "2", module="compile_deep_gemm", kernels=tmp_path, key=False, STANDIN_FAULT="die-at-load"
+        "--timeout", "2", module="sglang.compile_deep_gemm", kernels=tmp_path, key=False, STANDIN_FAULT="die-at-load"
     )
     assert tool.wait_exit() == 1
     assert time.monotonic() - began >= 2

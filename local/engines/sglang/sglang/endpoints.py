@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 import traceback
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from standin import chat, http, tokens
+from standin import chat, tokens
+from standin.application import Request, Response, event_stream, json_response
 from standin.engine_client import EngineClient
 from standin.environment import fault, scaled
 from standin.log import log
@@ -41,7 +41,7 @@ class Endpoints:
         self.up = False
         """Whether the engine's own warm-up has ended."""
         self.stopping = False
-        self._routes: dict[str, tuple[str, Callable[[http.Request], Awaitable[http.Response]]]] = {
+        self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/health": ("GET", self._health),
             "/health_generate": ("GET", self._health_generate),
             "/model_info": ("GET", self._model_info),
@@ -56,68 +56,59 @@ class Endpoints:
         if args.enable_metrics:
             self._routes["/metrics"] = ("GET", self._metrics_text)
 
-    async def handle(self, request: http.Request) -> http.Response:
+    async def handle(self, request: Request) -> Response:
         path = request.path.rstrip("/") or "/"
-        if self._refuses(request, path):
-            return http.json_response({"error": "Unauthorized"}, 401)
-        known = path in self._routes or path.startswith("/v1/models/")
-        if known:
-            self._metrics.http_started(request.method, path)
         response = await self._answer(request, path)
         if path != "/health" and not path.startswith("/metrics"):
             response.headers.setdefault("vary", "Origin")
-        if known:
-            self._metrics.http_ended(request.method, path, response.status)
         return response
 
-    def _refuses(self, request: http.Request, path: str) -> bool:
-        if not self._args.api_key or request.method == "OPTIONS" or path.startswith(("/health", "/metrics")):
-            return False
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self._args.api_key.encode())
+    def knows(self, path: str) -> bool:
+        """Whether there is an endpoint at that path."""
+        return path in self._routes or path.startswith("/v1/models/")
 
-    async def _answer(self, request: http.Request, path: str) -> http.Response:
+    async def _answer(self, request: Request, path: str) -> Response:
         if path.startswith("/v1/models/"):
             return self._model(path.removeprefix("/v1/models/"))
         if path not in self._routes:
-            return http.json_response({"detail": "Not Found"}, 404)
+            return json_response({"detail": "Not Found"}, 404)
         method, handler = self._routes[path]
         if request.method not in (method, "HEAD" if method == "GET" else method):
-            return http.json_response({"detail": "Method Not Allowed"}, 405, allow=method)
+            return json_response({"detail": "Method Not Allowed"}, 405, allow=method)
         try:
             return await handler(request)
         except validation.BadRequest as refusal:
-            return http.json_response(refusal.document, 400)
+            return json_response(refusal.document, 400)
         except ConnectionError:
             raise  # the client is gone: there is nobody to answer
         except Exception as error:
             log(f"Error in request: {error}\n{traceback.format_exc()}")
             document = validation.BadRequest(f"Internal server error: {error}", "InternalServerError").document
-            return http.json_response({**document, "code": 500}, 500)
+            return json_response({**document, "code": 500}, 500)
 
-    async def _health(self, request: http.Request) -> http.Response:
+    async def _health(self, request: Request) -> Response:
         if not self.up or self.stopping or fault("never-healthy"):
-            return http.Response(503)
-        return http.Response(200 if await self._client.answers(scaled(HEALTH_TIMEOUT)) else 503)
+            return Response(503)
+        return Response(200 if await self._client.answers(scaled(HEALTH_TIMEOUT)) else 503)
 
-    async def _health_generate(self, request: http.Request) -> http.Response:
+    async def _health_generate(self, request: Request) -> Response:
         if not self.up or self.stopping or fault("never-healthy"):
-            return http.Response(503)
+            return Response(503)
         plan = chat.Plan(hidden=1)
         try:
             async with asyncio.timeout(scaled(HEALTH_TIMEOUT)):
                 await self._generation(request, 1, [plan], external=False).finish()
         except TimeoutError:
-            return http.Response(503)
-        return http.Response(200)
+            return Response(503)
+        return Response(200)
 
-    async def _metrics_text(self, request: http.Request) -> http.Response:
-        return http.Response(
+    async def _metrics_text(self, request: Request) -> Response:
+        return Response(
             200, self._metrics.render().encode(), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
-    async def _model_info(self, request: http.Request) -> http.Response:
-        return http.json_response(
+    async def _model_info(self, request: Request) -> Response:
+        return json_response(
             {
                 "model_path": self._args.model_path,
                 "tokenizer_path": self._args.tokenizer_path,
@@ -131,9 +122,9 @@ class Endpoints:
             }
         )
 
-    async def _server_info(self, request: http.Request) -> http.Response:
+    async def _server_info(self, request: Request) -> Response:
         shown = {name: value for name, value in self._args.to_json().items() if "api_key" not in name}
-        return http.json_response(
+        return json_response(
             {
                 **shown,
                 "max_total_num_tokens": self._pool,
@@ -155,21 +146,21 @@ class Endpoints:
             "max_model_len": self._context,
         }
 
-    async def _models(self, request: http.Request) -> http.Response:
-        return http.json_response({"object": "list", "data": [self._card()]})
+    async def _models(self, request: Request) -> Response:
+        return json_response({"object": "list", "data": [self._card()]})
 
-    def _model(self, name: str) -> http.Response:
+    def _model(self, name: str) -> Response:
         if name == self._args.served_model_name:
-            return http.json_response(self._card())
+            return json_response(self._card())
         error = {
             "message": f"The model '{name}' does not exist",
             "type": "invalid_request_error",
             "param": "model",
             "code": "model_not_found",
         }
-        return http.json_response({"error": error}, 404)
+        return json_response({"error": error}, 404)
 
-    async def _chat(self, request: http.Request) -> http.Response:
+    async def _chat(self, request: Request) -> Response:
         body = validation.parse_chat(request.path, request.body)
         prompt = chat.prompt_tokens(body["messages"], body.get("tools"))
         asked = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -179,13 +170,11 @@ class Endpoints:
         generation = self._generation(request, prompt, plans)
         model = body.get("model", "default")
         if body.get("stream"):
-            return _event_stream(chat_stream(generation, model, _wants_usage(body)))
+            return event_stream(chat_stream(generation, model, _wants_usage(body)))
         await generation.finish()
-        return http.json_response(
-            shapes.chat_completion(generation.id, model, self._args.weight_version, prompt, plans)
-        )
+        return json_response(shapes.chat_completion(generation.id, model, self._args.weight_version, prompt, plans))
 
-    async def _completions(self, request: http.Request) -> http.Response:
+    async def _completions(self, request: Request) -> Response:
         body = validation.parse_completion(request.path, request.body)
         prompts = _prompts(body["prompt"])
         plans, total = [], 0
@@ -199,14 +188,14 @@ class Endpoints:
         generation = self._generation(request, total, plans)
         model = body.get("model", "default")
         if body.get("stream"):
-            return _event_stream(text_stream(generation, model, _wants_usage(body)))
+            return event_stream(text_stream(generation, model, _wants_usage(body)))
         await generation.finish()
         echo = prompts[0] if body.get("echo") and isinstance(prompts[0], str) else ""
-        return http.json_response(
+        return json_response(
             shapes.text_completion(generation.id, model, self._args.weight_version, total, plans, echo)
         )
 
-    async def _generate(self, request: http.Request) -> http.Response:
+    async def _generate(self, request: Request) -> Response:
         body = validation.parse_generate(request.path, request.body)
         text = body.get("text")
         if isinstance(text, list):
@@ -220,7 +209,7 @@ class Endpoints:
         await generation.finish()
         reason: dict[str, Any] = {"type": plan.finish}
         reason |= {"length": limit} if plan.finish == "length" else {"matched": plan.matched}
-        return http.json_response(
+        return json_response(
             {
                 "text": "".join(plan.content),
                 "output_ids": list(range(plan.completion_tokens)),
@@ -236,17 +225,11 @@ class Endpoints:
             }
         )
 
-    def _generation(
-        self, request: http.Request, prompt: int, plans: list[chat.Plan], external: bool = True
-    ) -> Generation:
+    def _generation(self, request: Request, prompt: int, plans: list[chat.Plan], external: bool = True) -> Generation:
         # Until the engine has warmed itself up, the only requests are its own.
         return Generation(
             self._client, self._metrics, uuid.uuid4().hex, prompt, plans, external and self.up, request.gone
         )
-
-
-def _event_stream(events: AsyncGenerator[bytes, None]) -> http.Response:
-    return http.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, stream=events)
 
 
 def _wants_usage(body: dict[str, Any]) -> bool:

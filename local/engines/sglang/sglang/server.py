@@ -15,12 +15,15 @@ from standin.channel import Channel
 from standin.engine_client import EngineClient
 from standin.environment import scaled
 from standin.log import log, out, raw
+from standin.middleware import BearerKey
 
 from sglang import scheduler_process
 from sglang.arguments import ServerArgs
 from sglang.endpoints import Endpoints
+from sglang.http_metrics import CountedRequests
 from sglang.metrics import Metrics
 from sglang.process_tree import kill_children, kill_process_tree
+from sglang.srt.entrypoints.http_server import app
 
 _SETTLE = 5.0
 _DRAIN_LOOK = 5.0
@@ -82,8 +85,11 @@ async def _serve(
     await client.connect()
     endpoints = Endpoints(args, config, facts, client, metrics)
     _handle_signals(endpoints)
+    _assemble(args, endpoints, metrics)
     log(f"INFO:     Started server process [{os.getpid()}]")
     log("INFO:     Waiting for application startup.")
+    listener = http.Listener(lambda access: log(f"INFO:     {access.line}"), _server_error)
+    lifespan = await http.startup(app, listener)
     if compiling:
         log("Running warmup compile-deep-gemm")
         out("\nGenerate warm up request for compiling DeepGEMM...\n")
@@ -92,7 +98,7 @@ async def _serve(
         log("Warmup ended")
     log("INFO:     Application startup complete.")
     try:
-        server = await http.serve(endpoints.handle, args.host or "127.0.0.1", args.port, _access)
+        server = await http.serve(app, args.host or "127.0.0.1", args.port, listener)
     except OSError as error:
         log(
             f"ERROR:    [Errno {error.errno}] error while attempting to bind on address {(args.host, args.port)}: "
@@ -102,16 +108,25 @@ async def _serve(
         log("INFO:     Application shutdown complete.")
         raise SystemExit(1) from None
     log(f"INFO:     Uvicorn running on http://{args.host}:{args.port} (Press CTRL+C to quit)")
-    tasks = [asyncio.create_task(_watch_scheduler(pid)), asyncio.create_task(_warm_up(args, endpoints))]
+    tasks = [lifespan, asyncio.create_task(_watch_scheduler(pid)), asyncio.create_task(_warm_up(args, endpoints))]
     tasks.append(asyncio.create_task(_drain_when_asked(endpoints, client)))
     async with server:
         await asyncio.gather(*tasks)
         await server.serve_forever()
 
 
-def _access(request: http.Request, status: int) -> None:
-    reason = http.HTTPStatus(status).phrase
-    log(f'INFO:     {request.client} - "{request.method} {request.path} HTTP/1.1" {status} {reason}')
+def _assemble(args: ServerArgs, endpoints: Endpoints, metrics: Metrics) -> None:
+    """The middleware that SGLang itself adds when it starts: in front of whatever was added to `app` before."""
+    app.handler = endpoints.handle
+    app.server_args = args
+    if args.enable_metrics:
+        app.add_middleware(CountedRequests, metrics, endpoints.knows)
+    if args.api_key:
+        app.add_middleware(BearerKey, [args.api_key], lambda path: not path.startswith(("/health", "/metrics")))
+
+
+def _server_error(message: str, trace: str) -> None:
+    log(f"ERROR:    {message}" + (f"\n{trace.rstrip()}" if trace else ""))
 
 
 def _handle_signals(endpoints: Endpoints) -> None:
