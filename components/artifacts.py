@@ -43,7 +43,7 @@ def inspect(environment: str, volume: str, folder: str, markers: list[str]) -> A
         if found is None:
             if path not in markers:
                 problems.append(f"{path} is missing")
-        elif found.size != size:
+        elif found.size not in (size, None):
             problems.append(f"{path} has {found.size:,} bytes instead of {size:,}")
         elif found.mtime > written + CLOCK_SLACK_SECONDS:
             problems.append(f"{path} was written again after its check")

@@ -114,6 +114,7 @@ class LlmStack(pulumi.ComponentResource):
             volume=weights_volume.name,
             repo=recipe.model.repo,
             revision=recipe.model.revision,
+            layout=recipe.download.layout,
             sentinel=SENTINEL,
             estimate=_download_estimate(recipe),
             retain=retain_weights,

@@ -83,7 +83,8 @@ def server_url() -> str:
 class VolumeFile:
     path: str
     """Relative to the volume's root, without a leading slash."""
-    size: int
+    size: int | None
+    """Bytes; None for a link, such as those of the Hub client's cache: a listing does not tell its target's size."""
     mtime: float
 
 
@@ -130,9 +131,11 @@ def list_volume_files(environment: str, volume: str, folder: str) -> dict[str, V
         return {}
     prefix = folder.strip("/") + "/"
     return {
-        entry.path.strip("/").removeprefix(prefix): VolumeFile(entry.path.strip("/"), entry.size, entry.mtime)
+        entry.path.strip("/").removeprefix(prefix): VolumeFile(
+            entry.path.strip("/"), None if entry.type == modal.types.FileEntryType.SYMLINK else entry.size, entry.mtime
+        )
         for entry in entries
-        if entry.type == modal.types.FileEntryType.FILE
+        if entry.type in (modal.types.FileEntryType.FILE, modal.types.FileEntryType.SYMLINK)
     }
 
 

@@ -9,8 +9,19 @@ from components import artifacts, modal_api, ownership
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 from components.jobs import Job, run_job
 
-INPUTS = ("environment", "pipelineApp", "jobsDict", "volume", "repo", "revision", "sentinel", "estimate", "retain")
-IDENTITY = ("environment", "volume", "repo", "revision")
+INPUTS = (
+    "environment",
+    "pipelineApp",
+    "jobsDict",
+    "volume",
+    "repo",
+    "revision",
+    "layout",
+    "sentinel",
+    "estimate",
+    "retain",
+)
+IDENTITY = ("environment", "volume", "repo", "revision", "layout")
 
 
 class WeightsProvider(Provider):
@@ -89,13 +100,14 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
         volume: pulumi.Input[str],
         repo: str,
         revision: str,
+        layout: str,
         sentinel: str,
         estimate: str,
         retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`revision` is a branch, tag or commit; `estimate` says size, minutes and dollars before the job runs;
-        with `retain` the files outlive their resource.
+        """`revision` is a branch, tag or commit; `layout` is the recipe's; `estimate` says size, minutes and dollars
+        before the job runs; with `retain` the files outlive their resource.
         """
         props = {
             "environment": environment,
@@ -104,6 +116,7 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
             "volume": volume,
             "repo": repo,
             "revision": revision,
+            "layout": layout,
             "sentinel": sentinel,
             "estimate": estimate,
             "retain": retain,
