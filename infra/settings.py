@@ -206,13 +206,15 @@ def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str
         problems += _recipe_problems(place, error)
         return None
     try:
-        release = catalogue.load(recipe.engine.name, recipe.engine.version)
+        release = catalogue.load(recipe.engine.name, recipe.engine.catalogue_release)
     except FileNotFoundError as error:
-        problems.append(f"{path.name}: engine.version: {error}")
+        key = "nearestRelease" if recipe.engine.nearest_release else "version"
+        problems.append(f"{path.name}: engine.{key}: {error}")
         return recipe
-    flags = recipe.engine.flags
-    problems += [_flag_text(path, overrides, text) for text in release.problems(flags)]
-    warnings += [_flag_text(path, overrides, text) for text in release.remarks(flags)]
+    flags, nearest = recipe.engine.flags, recipe.engine.nearest_release is not None
+    problems += [_flag_text(path, overrides, text) for text in release.problems(flags, nearest=nearest)]
+    remarks = release.remarks(flags) + (release.unverified(flags, recipe.engine.image) if nearest else [])
+    warnings += [_flag_text(path, overrides, text) for text in remarks]
     model = recipe.model
     sparse = model.architecture is not None and model.architecture.index_n_heads > 0
     for finding in combinations.find_broken(

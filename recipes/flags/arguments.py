@@ -154,7 +154,7 @@ def _set_action(option: dict[str, Any], action: ast.expr | None) -> None:
 
 
 def _mark_deprecated(option: dict[str, Any], keywords: dict[str, ast.expr]) -> None:
-    help_text = _joined(keywords.get("help"))
+    help_text = joined_text(keywords.get("help"))
     told = "deprecated" in help_text.lower().replace("replaces the deprecated", "")
     if not told and not option["action"].startswith("Deprecated"):
         return
@@ -186,7 +186,7 @@ def _text(node: ast.expr | None) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
 
 
-def _joined(node: ast.expr | None) -> str:
+def joined_text(node: ast.expr | None) -> str:
     """All string pieces of a help text, f-strings and concatenations included."""
     if node is None:
         return ""

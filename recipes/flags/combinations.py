@@ -128,7 +128,7 @@ def _given(catalogue: Catalogue, flags: Mapping[str, Any], names: tuple[str, ...
     for flag, value in flags.items():
         option = catalogue.find(flag)
         if option is not None and option.dest in options:
-            return flag, value
+            return flag, catalogue.meant(flag, value)
     return None, None
 
 

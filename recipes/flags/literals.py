@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -30,10 +30,17 @@ class Sources:
 
     def find_class(self, module: str, name: str) -> ast.ClassDef:
         """The class, followed through imports. Raises NotLiteral."""
-        owner, node = self._find(module, name)
+        owner, node = self.find(module, name)
         if not isinstance(node, ast.ClassDef):
             raise NotLiteral(f"{owner}.{name} is no class")
         return node
+
+    def function(self, module: str, name: str) -> ast.FunctionDef:
+        """A function of the module itself. Raises NotLiteral."""
+        for statement in self.module(module).body:
+            if isinstance(statement, ast.FunctionDef) and statement.name == name:
+                return statement
+        raise NotLiteral(f"{module}.{name} is no function")
 
     def evaluate(self, module: str, node: ast.expr, local: dict[str, ast.expr] | None = None) -> Any:
         """The value of an expression as JSON types (a set becomes a sorted list, a dict the list of its keys)."""
@@ -41,13 +48,13 @@ class Sources:
         return value
 
     def name(self, module: str, name: str) -> Any:
-        owner, node = self._find(module, name)
+        owner, node = self.find(module, name)
         if not isinstance(node, ast.expr):
             raise NotLiteral(f"{owner}.{name} is no constant")
         return self.evaluate(owner, node)
 
     def attribute(self, module: str, owner: str, name: str) -> Any:
-        where, node = self._find(module, owner)
+        where, node = self.find(module, owner)
         if isinstance(node, ast.ClassDef):
             values = {
                 target: statement.value
@@ -64,18 +71,27 @@ class Sources:
         body = self.find_class(module, name).body
         return [target for statement in body if isinstance(statement, ast.Assign) for target in _targets(statement)]
 
-    def _find(self, module: str, name: str) -> tuple[str, ast.AST]:
+    def find(self, module: str, name: str) -> tuple[str, ast.AST]:
         """The module that really defines a name, and the class or the expression it is bound to."""
-        for statement in self.module(module).body:
+        for statement in _executed(self.module(module).body):
             if isinstance(statement, ast.ClassDef) and statement.name == name:
                 return module, statement
             if isinstance(statement, (ast.Assign, ast.AnnAssign)) and name in _targets(statement) and statement.value:
                 return module, statement.value
-            if isinstance(statement, ast.ImportFrom) and statement.module:
+            if isinstance(statement, ast.ImportFrom):
                 for alias in statement.names:
                     if (alias.asname or alias.name) == name:
-                        return self._find(statement.module, alias.name)
+                        return self.find(self._imported(module, statement), alias.name)
         raise NotLiteral(f"{module}.{name}")
+
+    def _imported(self, module: str, statement: ast.ImportFrom) -> str:
+        """The full name of the module that a statement imports from."""
+        if not statement.level:
+            return statement.module or ""
+        parts = module.split(".")
+        if self._read(f"{module}.__init__") is not None:
+            parts.append("__init__")
+        return ".".join([*parts[: -statement.level], *([statement.module] if statement.module else [])])
 
 
 class _Evaluation:
@@ -136,6 +152,15 @@ class _Evaluation:
             else:
                 values.append(self.visit(item))
         return values
+
+
+def _executed(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module that run: of `if TYPE_CHECKING: … else: …` the second half."""
+    for statement in body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            yield from statement.orelse
+        else:
+            yield statement
 
 
 def _targets(statement: ast.Assign | ast.AnnAssign) -> list[str]:

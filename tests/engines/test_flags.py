@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from recipes.flags.catalogue import FOLDER, Catalogue, load
+from serving.recipe import load_recipe
 
 VERSION = "0.5.10.post1"
 RECIPES = sorted(FOLDER.parent.glob("*.yaml"))
@@ -44,8 +44,8 @@ def test_catalogue_is_regenerated_from_the_real_wheel(path: Path, tmp_path: Path
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_have_no_problem(path: Path) -> None:
-    engine = yaml.safe_load(path.read_text())["engine"]
-    assert load(engine["name"], engine["version"]).lint(engine["flags"]) == []
+    engine = load_recipe(path).engine
+    assert load(engine.name, engine.catalogue_release).lint(engine.flags) == []
 
 
 @pytest.mark.parametrize(

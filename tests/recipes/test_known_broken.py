@@ -205,7 +205,7 @@ def problems(recipe: str, arguments: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_clean(path: Path) -> None:
     recipe = load_recipe(path)
-    release = catalogue.load(recipe.engine.name, recipe.engine.version)
+    release = catalogue.load(recipe.engine.name, recipe.engine.catalogue_release)
     assert release.lint(recipe.engine.flags) == []
     place = {"architecture": recipe.gpu.architecture, "repository": recipe.model.repo}
     assert find_broken(release, recipe.engine.flags, **place) == []
