@@ -77,6 +77,8 @@ class ContainerSpec:
     the host)."""
     bin_path: Sequence[str] = ()
     """Host folders put in front of PATH: `python`/`python3` of the image."""
+    data_path: Sequence[str] = ()
+    """Host folders that only have to be visible inside: what the image's tag brings along reads files there."""
     workdir: str = "/root"
     host_ports: Sequence[int] = ()
     """Loopback TCP ports of the host that must be reachable inside under the same 127.0.0.1:PORT (blob HTTP, hub)."""

@@ -118,7 +118,7 @@ class Runtime:
             user_namespace=self._user_namespace,
             root=str(folder / "root"),
             private=list(rootfs.PRIVATE),
-            exposed=[*self._interpreter, *spec.bin_path, *spec.python_path],
+            exposed=[*self._interpreter, *spec.bin_path, *spec.python_path, *spec.data_path],
             hidden=[str(self._cloud.folders.root)],
             masked=self._masked,
             runtime=str(runtime_folder),
