@@ -62,7 +62,12 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (ServingAppProvider(), APP, {"strategy": "recreate"}, (False, [])),
         (ServingAppProvider(), APP, {"autoscaler": {"minContainers": 0, "maxContainers": 5}}, (True, [])),
         (ServingAppProvider(), APP, {"params": '{"a":1}'}, (True, [])),
-        (ServingAppProvider(), APP, {"params": '{"recipe":{"prices":{"gpuSecond":2},"download":{"cpu":8}}}'}, (False, [])),
+        (
+            ServingAppProvider(),
+            APP,
+            {"params": '{"recipe":{"prices":{"gpuSecond":2}}}'},
+            (False, []),
+        ),
         (ServingAppProvider(), APP, {"params": '{"recipe":{"download":{"layout":"hub"}}}'}, (True, [])),
         (ServingAppProvider(), APP, {"params": '{"recipe":{"deadlines":{"startup":2}}}'}, (True, [])),
         (ServingAppProvider(), APP, {"params": Unknown()}, (True, [])),
