@@ -28,9 +28,9 @@ def new_project(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Makes projects and destroys what they have left when the module is done."""
     made: list[Project] = []
 
-    def make(name: str, **environ: str) -> Project:
+    def make(name: str, base: str = "tiny-glm-local", **environ: str) -> Project:
         folder: Path = tmp_path_factory.mktemp("project") / name
-        made.append(Project(folder, cloud, name, **environ))
+        made.append(Project(folder, cloud, name, base, **environ))
         return made[-1]
 
     yield make

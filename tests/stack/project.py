@@ -19,9 +19,9 @@ from pulumi import automation as auto
 REPOSITORY = Path(__file__).parents[2]
 
 
-def write_recipe(folder: Path, name: str, **engine_environment: str) -> Path:
-    """The local recipe under names of its own, with short deadlines; the environment steers the stand-in engine."""
-    document = yaml.safe_load((REPOSITORY / "recipes" / "tiny-glm-local.yaml").read_text())
+def write_recipe(folder: Path, name: str, base: str, **engine_environment: str) -> Path:
+    """A local recipe under names of its own; the environment steers the stand-in engine."""
+    document = yaml.safe_load((REPOSITORY / "recipes" / f"{base}.yaml").read_text())
     document["app"] = name
     document["volumes"]["weights"]["name"] = f"{name}-weights"
     document["volumes"]["kernels"]["name"] = f"{name}-kernels"
@@ -73,8 +73,8 @@ class Hub:
 class Project:
     """One stack, its recipe and its state; `up` and friends return what happened."""
 
-    def __init__(self, folder: Path, cloud: Any, name: str, **environ: str) -> None:
-        self.folder, self.cloud, self.name = folder, cloud, name
+    def __init__(self, folder: Path, cloud: Any, name: str, base: str = "tiny-glm-local", **environ: str) -> None:
+        self.folder, self.cloud, self.name, self.base = folder, cloud, name, base
         self.hub = Hub(cloud.env["HF_ENDPOINT"])
         folder.mkdir(parents=True)
         (folder / "infra").symlink_to(REPOSITORY / "infra")
@@ -96,7 +96,7 @@ class Project:
         self.configure("scaling.scaledownWindow", "60")
 
     def use_recipe(self, **engine_environment: str) -> None:
-        self.configure("recipe", str(write_recipe(self.folder, self.name, **engine_environment)))
+        self.configure("recipe", str(write_recipe(self.folder, self.name, self.base, **engine_environment)))
 
     def edit_recipe(self, section: str, **changes: Any) -> None:
         path = self.folder / f"{self.name}.yaml"
@@ -151,12 +151,17 @@ class Project:
         listed = json.loads(self.modal("container", "list", "--json"))
         return {row["container_id"] for row in listed if row["app_name"] == self.name}
 
+    @property
+    def model(self) -> str:
+        """The name that clients ask for."""
+        return str(yaml.safe_load((self.folder / f"{self.name}.yaml").read_text())["model"]["servedName"])
+
     def ask(self, prompt: str = "What is 2+2?", key: str | None = None, url: str | None = None) -> requests.Response:
         outputs = self.outputs() if key is None or url is None else {}
         return requests.post(
             f"{url or outputs['url']}/v1/chat/completions",
             headers={"Authorization": f"Bearer {key or outputs['apiKey']}"},
-            json={"model": "tiny-glm", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64},
+            json={"model": self.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 64},
             timeout=120,
         )
 
