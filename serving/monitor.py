@@ -67,12 +67,15 @@ class Monitor:
         recipe: Recipe,
         die: Callable[[], None],
         out: LineSink = print_line,
+        *,
+        api_key: str = "",
     ) -> None:
         self._engine = engine
         self._module = module
         self._recipe = recipe
         self._die = die
         self._out = out
+        self._api_key = api_key
         self._stopping = threading.Event()
         self._watches_hangs = module.has_metrics(recipe)
         self._thread = threading.Thread(target=self._run, name="engine-monitor", daemon=True)
@@ -112,13 +115,13 @@ class Monitor:
 
     def _scrape(self) -> dict[str, float] | None:
         timeout = max(1.0, min(10.0, self._recipe.deadlines.hang / 4))
-        return scrape(self._recipe.port, self._module.METRICS_PATH, timeout)
+        return scrape(self._recipe.port, self._module.METRICS_PATH, self._api_key, timeout)
 
 
-def scrape(port: int, path: str, timeout: float = 10.0) -> dict[str, float] | None:
+def scrape(port: int, path: str, api_key: str = "", timeout: float = 10.0) -> dict[str, float] | None:
     """The engine's metrics, summed over labels; None where it does not give them."""
     try:
-        answer = request(port, "GET", path, timeout=timeout)
+        answer = request(port, "GET", path, api_key=api_key, timeout=timeout)
     except (OSError, http.client.HTTPException):
         return None
     return read_metrics(answer.body.decode(errors="replace")) if answer.status == 200 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from serving.exit_status import CLEAN_AFTER_SIGTERM
 from serving.health import wait_until_healthy, why_it_died
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify
+from serving.loopback import request
 from serving.monitor import Monitor, scrape
 from serving.recipe import Recipe
 from serving.redaction import Redactor
@@ -31,6 +33,12 @@ _OWN_QUESTION = re.compile(r'127\.0\.0\.1:\d+ - "GET /(?:metrics|health) HTTP/1\
 def _end_container() -> None:
     sys.stdout.flush()
     os._exit(1)
+
+
+def _with_own_source(search_path: str) -> str:
+    """The engine's process loads serving.engines.gate, from wherever its image sets its working directory."""
+    own = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join([*filter(None, [search_path]), own])
 
 
 class Supervisor:
@@ -98,6 +106,7 @@ class Supervisor:
             self._remove_config()
             if self._refused:
                 raise ServingError(self._refused)
+            self._refuse_open_doors()
             loaded = time.monotonic()
             self._warm_up(engine)
         except BaseException as error:
@@ -110,7 +119,7 @@ class Supervisor:
                 raise error from None
             raise
         warm = time.monotonic()
-        self._monitor = Monitor(engine, self._module, self._recipe, self._ended_badly, self._out)
+        self._monitor = Monitor(engine, self._module, self._recipe, self._ended_badly, self._out, api_key=self._api_key)
         self._monitor.start()
         self.phases = {"checks": checked - began, "load": loaded - checked, "warm-up": warm - loaded}
         parts = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self.phases.items())
@@ -118,7 +127,7 @@ class Supervisor:
 
     def finished_requests(self) -> int:
         """How many requests the engine has answered so far, the warm-up's included; 0 where it does not say."""
-        metrics = scrape(self._recipe.port, self._module.METRICS_PATH) or {}
+        metrics = scrape(self._recipe.port, self._module.METRICS_PATH, self._api_key) or {}
         return int(metrics.get(self._module.REQUESTS_METRIC, 0))
 
     def stop(self) -> None:
@@ -144,6 +153,7 @@ class Supervisor:
         config_path = self._write_config()
         argv = self._module.launch_command(recipe, self._commit, config_path=config_path, release=self._release)
         variables = {
+            "PYTHONPATH": _with_own_source(self._environment.get("PYTHONPATH", "")),
             **self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key)),
             **self._module.secret_environment(self._api_key),
         }
@@ -181,6 +191,21 @@ class Supervisor:
             if engine.exited.wait(timeout=10 if "connection lost" in str(sys.exc_info()[1]) else 0):
                 raise why_it_died(engine, self._module.TITLE, "warming up") from None
             raise
+
+    def _refuse_open_doors(self) -> None:
+        """No container that strangers can ask for more than its health: says so instead of getting ready."""
+        if not self._api_key:
+            return
+        path = self._module.METRICS_PATH
+        try:
+            status = request(self._recipe.port, "GET", path).status
+        except (OSError, http.client.HTTPException):
+            return  # whatever that is, the warm-up meets it too and says it better
+        if status != 401:
+            raise ServingError(
+                f"{self._module.TITLE} answers {path} without the API key (HTTP {status}): the gate is not in front of "
+                f"it. Next: check engine.image and engine.version ({self._recipe.engine.version}) in the recipe"
+            )
 
     def _ended_badly(self) -> None:
         if self._engine:

@@ -1,7 +1,7 @@
 """The gate: an ASGI middleware inside the engine's own process that asks for the key where the engine does not.
 
-With a key set SGLang still answers `/metrics` and `/health_generate` (a free generation) to anybody, and vLLM checks
-`/v1/*` alone: `/invocations` and `/tokenize` work the model without a key. Behind the gate everything needs
+With a key set SGLang still answers `/metrics` and `/health_generate` (a free generation) to anybody, and vLLM (0.23.0)
+checks `/v1`, `/v2` and `/inference` alone: `/invocations` and `/tokenize` work the model without a key. Behind the gate everything needs
 `Authorization: Bearer <key>` but two things:
 
 - `GET /health`, for keep-warm pings and load balancers, which have no key. It must cost nothing then: vLLM's only

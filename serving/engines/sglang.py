@@ -75,9 +75,12 @@ def has_metrics(recipe: Recipe) -> bool:
 
 
 def launch_command(recipe: Recipe, commit: str, *, config_path: str | None = None, release: str = "") -> list[str]:
-    """`python3 -m sglang.launch_server …`; `config_path` (a .yaml file with the API key) only where there is a key."""
+    """`python3 -m sglang.launch_server …`; with `config_path`, a .yaml file with the API key, behind the gate.
+
+    Without one the server is nobody's but ours, as while the kernel caches are filled.
+    """
     argv = [
-        *("python3", "-m", "sglang.launch_server"),
+        *("python3", "-m", "serving.engines.sglang_server" if config_path else "sglang.launch_server"),
         *("--model-path", recipe.model_path(commit)),
         *("--served-model-name", recipe.model.served_name),
         *("--host", "0.0.0.0"),
@@ -125,6 +128,8 @@ def engine_environment(recipe: Recipe, kernel_path: str, *, compiling: bool = Fa
     environment = {
         "HF_HUB_OFFLINE": "1",  # everything is on the volume; a look-up would only add a failure mode
         "PYTHONUNBUFFERED": "1",  # its output is a pipe: lines as they happen, not in 8 KiB blocks
+        # /health stays open to anybody: let it cost no generation (see serving/engines/gate.py).
+        "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0",
         **{variable: f"{kernel_path}/{folder}" for variable, folder in _CACHES.items()},
         **recipe.engine.environment,
     }

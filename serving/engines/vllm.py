@@ -24,6 +24,8 @@ SHAPELESS_FLAGS = frozenset({
     "gpu-memory-utilization", "safetensors-load-strategy", "enable-prefix-caching", "disable-log-stats",
 })  # fmt: skip
 TENSOR_PARALLEL = "tensor-parallel-size"
+GATE = "serving.engines.gate.Gate"
+"""Middleware that asks for the key wherever vLLM itself does not."""
 
 _DEFAULT_MAX_REQUESTS = 256
 _SUFFIXES = {"k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
@@ -77,6 +79,7 @@ def launch_command(recipe: Recipe, commit: str, *, config_path: str | None = Non
         *("--served-model-name", *names),
         *("--host", "0.0.0.0"),
         *("--port", str(recipe.port)),
+        *("--middleware", GATE),
         *arguments(recipe.engine.flags),
     ]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from serving.engines import sglang
 from serving.errors import ServingError
 from serving.health import probe
 from serving.loopback import Answer, request
@@ -98,6 +99,11 @@ def test_a_start_a_life_and_a_clean_stop(make: Make) -> None:
     assert answer.status == 200
     assert answer.json()["choices"][0]["message"]
     assert container.ask(key="wrong").status == 401
+    port = container.stack.recipe.port
+    for path in ("/metrics", "/health_generate", "/server_info", "/docs"):
+        assert request(port, "GET", path).status == 401, f"{path} is open to anybody"
+    assert request(port, "GET", "/health_generate", api_key=API_KEY).status == 200
+    assert request(port, "GET", "/health").status == 200
     container.supervisor.stop()
     assert container.said("[shutdown] SGLang stopped after ")
     assert not container.engine_pids()
@@ -106,6 +112,19 @@ def test_a_start_a_life_and_a_clean_stop(make: Make) -> None:
     time.sleep(2 * container.stack.recipe.deadlines.monitor_interval)
     assert not container.died, "a stop that was asked for was taken for a crash"
     assert not container.said("FATAL")
+
+
+def test_a_container_without_its_gate_takes_no_traffic(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = sglang.launch_command
+
+    def without_gate(*arguments: Any, **more: Any) -> list[str]:
+        own = "serving.engines.sglang_server"
+        return [word.replace(own, "sglang.launch_server") for word in launch(*arguments, **more)]
+
+    monkeypatch.setattr(sglang, "launch_command", without_gate)
+    container = make()
+    with pytest.raises(ServingError, match=r"answers /metrics without the API key \(HTTP 200\).*Next: "):
+        container.supervisor.start()
 
 
 def test_nothing_is_left_to_compile_for_a_serving_container(make: Make) -> None:
