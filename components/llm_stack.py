@@ -7,8 +7,8 @@ from typing import Literal
 
 import pulumi
 
+from components import estimates
 from components.api_key import ApiKey
-from components.dynamic import money
 from components.kernels import CompiledKernels
 from components.pipeline_app import PipelineApp
 from components.secret import ModalSecret
@@ -18,7 +18,7 @@ from components.source_digest import source_digest
 from components.verification import Verification
 from components.volume import ModalVolume
 from components.weights import ModelWeights
-from serving.params import PipelineParams, Scaling, ServerParams
+from serving.params import Capacity, PipelineParams, Scaling, ServerParams
 from serving.recipe import Recipe, kernel_key
 
 SENTINEL = "model.safetensors.index.json"
@@ -41,8 +41,7 @@ class LlmStack(pulumi.ComponentResource):
         hf_token: pulumi.Input[str] | None = None,
         api_key: pulumi.Input[str] | None = None,
         api_key_rotation: int = 0,
-        region: str | None = None,
-        routing_region: str | None = None,
+        capacity: Capacity | None = None,
         proxy_auth: bool = False,
         strategy: Literal["rolling", "recreate"] = "rolling",
         smoke_test: bool = True,
@@ -53,6 +52,7 @@ class LlmStack(pulumi.ComponentResource):
         """`hf_token` may be left out where the secret exists on Modal; `api_key` is generated when left out."""
         super().__init__("glm-serving:index:LlmStack", name, None, opts)
         self.recipe, self.environment = recipe, environment
+        capacity = capacity or Capacity()
         self.jobs_dict = f"{recipe.app}-jobs"
         protected = pulumi.ResourceOptions(protect=protect_weights)
 
@@ -96,7 +96,12 @@ class LlmStack(pulumi.ComponentResource):
 
         # A deployed version holds on to the objects it was deployed with: made anew, they need a new version.
         mounts = {"weightsVolume": weights_volume.volumeId, "kernelsVolume": kernels_volume.volumeId}
-        pipeline_params = PipelineParams(app=f"{recipe.app}-pipeline", jobs_dict=self.jobs_dict, recipe=recipe)
+        pipeline_params = PipelineParams(
+            app=f"{recipe.app}-pipeline",
+            jobs_dict=self.jobs_dict,
+            recipe=recipe,
+            nonpreemptible_download=capacity.nonpreemptible_download,
+        )
         pipeline = PipelineApp(
             "pipeline",
             environment=environment,
@@ -116,7 +121,7 @@ class LlmStack(pulumi.ComponentResource):
             revision=recipe.model.revision,
             layout=recipe.download.layout,
             sentinel=SENTINEL,
-            estimate=_download_estimate(recipe),
+            estimate=estimates.download(recipe, capacity),
             retain=retain_weights,
             opts=self._child(protected),
         )
@@ -134,7 +139,7 @@ class LlmStack(pulumi.ComponentResource):
                 key=self.kernel_key,
                 marker=recipe.kernels.marker,
                 commit=self.commit,
-                estimate=_compile_estimate(recipe),
+                estimate=estimates.compilation(recipe),
                 opts=self._child(depends_on=[weights]),
             ).manifestSha256
         verification = Verification(
@@ -166,8 +171,9 @@ class LlmStack(pulumi.ComponentResource):
                         kernel_key=known[1],
                         ingress=ingress,
                         scaling=_fixed_scaling(scaling, ingress),
-                        region=region,
-                        routing_region=routing_region,
+                        gpu_fallbacks=capacity.gpu_fallbacks,
+                        regions=capacity.regions,
+                        routing_region=capacity.routing_region,
                         proxy_auth=proxy_auth,
                     )
                 )
@@ -198,12 +204,12 @@ class LlmStack(pulumi.ComponentResource):
                 requests_metric=recipe.engine_module.REQUESTS_METRIC,
                 autoscaler=autoscaler,
                 limit_seconds=recipe.deadlines.scheduling + recipe.deadlines.startup,
-                estimate=_replica_estimate(recipe, scaling),
+                estimate=estimates.one_replica(recipe, scaling, capacity),
                 questions=[question.to_json() for question in recipe.smoke_test],
                 opts=self._child(),
             )
         if pulumi.runtime.is_dry_run():
-            pulumi.log.info(_plan(recipe, scaling, ingress), resource=self)
+            pulumi.log.info(estimates.plan(recipe, scaling, ingress, capacity), resource=self)
         self.register_outputs({"url": self.url, "version": self.version})
 
     def _child(
@@ -215,15 +221,6 @@ class LlmStack(pulumi.ComponentResource):
 
 def _json(params: PipelineParams | ServerParams) -> str:
     return json.dumps(params.to_json(), sort_keys=True)
-
-
-def _plan(recipe: Recipe, scaling: Scaling, ingress: str) -> str:
-    """What this stack is, in one line, for the reader of a preview."""
-    return (
-        f"{recipe.model.repo} on {recipe.gpu.count}×{recipe.gpu.type} with {recipe.engine.name} "
-        f"{recipe.engine.version}, {ingress} ingress: {scaling.min_containers} to {scaling.max_containers} replicas "
-        f"at {_gpu_dollars(recipe, 3600)}/h each, down after {scaling.scaledown_window} s idle"
-    )
 
 
 def _autoscaler(scaling: Scaling, ingress: str) -> dict[str, int]:
@@ -242,30 +239,3 @@ def _fixed_scaling(scaling: Scaling, ingress: str) -> Scaling:
     if ingress == "server":
         return Scaling(max_concurrency=scaling.max_concurrency)
     return Scaling(target_concurrency=scaling.target_concurrency, max_concurrency=scaling.max_concurrency)
-
-
-def _download_estimate(recipe: Recipe) -> str:
-    # R1 measured 30 to 60 minutes for 700 GB: 0.2 to 0.4 GB/s.
-    slow, fast = recipe.model.size_gb / 0.2 / 60, recipe.model.size_gb / 0.4 / 60
-    download, prices = recipe.download, recipe.prices
-    hourly = 3600 * (download.cpu * prices.cpu_core_second + download.memory_mib / 1024 * prices.memory_gib_second)
-    dollars = hourly * slow / 60
-    minutes = f"{fast:.0f} to {slow:.0f} min" if slow >= 1 else "less than a minute"
-    return f"{recipe.model.size_gb:g} GB, {minutes} on CPU, at most {money(dollars)} ({money(hourly)}/h)"
-
-
-def _gpu_dollars(recipe: Recipe, seconds: float) -> str:
-    return money(recipe.gpu.count * recipe.prices.gpu_second * seconds)
-
-
-def _compile_estimate(recipe: Recipe) -> str:
-    minutes = recipe.compiling.estimated_minutes
-    return f"{recipe.gpu.count}×{recipe.gpu.type}, about {minutes:g} min, about {_gpu_dollars(recipe, minutes * 60)}"
-
-
-def _replica_estimate(recipe: Recipe, scaling: Scaling) -> str:
-    startup, idle = recipe.deadlines.startup, scaling.scaledown_window
-    return (
-        f"{recipe.gpu.count}×{recipe.gpu.type}, at most {startup} s to start and {idle} s idle afterwards, "
-        f"at most {_gpu_dollars(recipe, startup + idle)}"
-    )

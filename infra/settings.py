@@ -11,8 +11,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from infra import capacity
+from infra.capacity import CapacityConfig
 from recipes.flags import catalogue, combinations
-from serving.params import Scaling
+from serving.params import Capacity, Scaling
 from serving.recipe import Data, FlagValue, Recipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -65,8 +67,10 @@ class StackConfig(Data):
     ingress: Literal["web", "server"] = "web"
     allow_cold_start503: bool = False
     proxy_auth: bool = False
-    region: str | None = None
+    region: list[str] = Field(default_factory=list)
     routing_region: str | None = None
+    capacity: CapacityConfig = CapacityConfig()
+    gpu_snapshot: bool = False
     hf_token: str | None = Field(None, min_length=1)
     # SGLang's argument parser takes a value that starts with a dash for an option.
     api_key: str | None = Field(None, min_length=16, pattern=r"^[^-\s]\S*$")
@@ -76,6 +80,11 @@ class StackConfig(Data):
     retain_weights: bool = True
     protect_weights: bool = False
     engine_args: dict[str, FlagValue | None] = Field(default_factory=dict)
+
+    @field_validator("region", mode="before")
+    @classmethod
+    def _one_region_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,7 @@ class Settings:
     scaling: Scaling
     ingress: Literal["web", "server"]
     proxy_auth: bool
-    region: str | None
-    routing_region: str | None
+    capacity: Capacity
     hf_token: str | None
     api_key: str | None
     api_key_rotation: int
@@ -128,6 +136,7 @@ def load_settings(
     problems += _ingress_problems(values) + _proxy_problems(values)
     warnings: list[str] = []
     recipe = _load_recipe(values, problems, warnings)
+    problems += capacity.problems(values, recipe)
     if problems or parsed is None or recipe is None:
         raise SettingsError(stack, problems)
     return Settings(
@@ -136,8 +145,12 @@ def load_settings(
         scaling=Scaling.model_validate(parsed.scaling.to_json()),
         ingress=parsed.ingress,
         proxy_auth=parsed.proxy_auth,
-        region=parsed.region,
-        routing_region=parsed.routing_region,
+        capacity=Capacity(
+            gpu_fallbacks=parsed.capacity.gpu_fallbacks,
+            regions=parsed.region,
+            routing_region=parsed.routing_region,
+            nonpreemptible_download=parsed.capacity.nonpreemptible_download,
+        ),
         hf_token=parsed.hf_token or environ.get("HF_TOKEN") or None,
         api_key=parsed.api_key,
         api_key_rotation=parsed.api_key_rotation,
@@ -273,5 +286,6 @@ def _path_option(loc: list[str]) -> str:
 
 
 def _allowed_names(parents: list[str]) -> list[str]:
-    model: type[Data] = ScalingConfig if parents == ["scaling"] else StackConfig
+    nested: dict[str, type[Data]] = {"scaling": ScalingConfig, "capacity": CapacityConfig}
+    model = nested.get(".".join(parents), StackConfig)
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import Literal, TypeVar
 
+from pydantic import Field
+
 from serving.recipe import Data, Recipe
 
 PARAMS_VARIABLE = "GLM_SERVING_PARAMS"
@@ -20,6 +22,7 @@ class PipelineParams(Data):
     app: str
     jobs_dict: str
     recipe: Recipe
+    nonpreemptible_download: bool = False
 
 
 class Scaling(Data):
@@ -33,6 +36,15 @@ class Scaling(Data):
     max_concurrency: int | None = None
 
 
+class Capacity(Data):
+    """On what and where things run. Names are checked in infra/capacity.py."""
+
+    gpu_fallbacks: list[str] = Field(default_factory=list, description="GPU types, after the recipe's own, best first")
+    regions: list[str] = Field(default_factory=list, description="of the replicas; empty: wherever there are GPUs")
+    routing_region: str | None = None
+    nonpreemptible_download: bool = False
+
+
 class ServerParams(Data):
     app: str
     release: str
@@ -44,7 +56,8 @@ class ServerParams(Data):
     kernel_key: str
     ingress: Literal["web", "server"] = "web"
     scaling: Scaling = Scaling()
-    region: str | None = None
+    gpu_fallbacks: list[str] = Field(default_factory=list)
+    regions: list[str] = Field(default_factory=list)
     routing_region: str | None = None
     proxy_auth: bool = False
 

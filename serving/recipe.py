@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,6 +85,15 @@ class Engine(Data):
         return self.nearest_release or self.version
 
 
+class GpuFallback(Data):
+    """Another GPU that this recipe is known to run on as it is, as many of them."""
+
+    type: str = Field(description="Modal's name")
+    memory_gb: float = Field(gt=0, description="memory of one GPU")
+    architecture: str = Field(pattern=r"^sm\d+$")
+    gpu_second: float = Field(gt=0, description="USD for one GPU for one second, as of prices.asOf")
+
+
 class Gpu(Data):
     type: str = Field(description="Modal's name: B200, H200, ...")
     count: int = Field(ge=1, le=8)
@@ -91,10 +101,22 @@ class Gpu(Data):
         gt=0, description="memory of one GPU as its maker names it (B200: 180, H200: 141), in truth GiB"
     )
     architecture: str = Field(pattern=r"^sm\d+$", description="compute capability; kernels do not move between these")
+    fallbacks: list[GpuFallback] = Field(
+        default_factory=list, description="what a stack's capacity.gpuFallbacks may name; only what was tried"
+    )
 
     @property
     def request(self) -> str:
         return f"{self.type}:{self.count}"
+
+    @property
+    def types(self) -> list[str]:
+        """The GPU's own type and those of its fallbacks."""
+        return [self.type, *(other.type for other in self.fallbacks)]
+
+    def requests(self, fallbacks: Sequence[str]) -> str | list[str]:
+        """What Modal is asked for: this GPU, or a list of it and these types, the most wanted first."""
+        return [self.request, *(f"{kind}:{self.count}" for kind in fallbacks)] if fallbacks else self.request
 
     @property
     def capability(self) -> int:
@@ -235,6 +257,26 @@ class Recipe(Data):
     def _kernels_can_be_compiled(self) -> Recipe:
         if self.kernels and not self.engine_module.cache_folders():
             raise ValueError(f"kernels: {self.engine_module.TITLE} has no tool that compiles ahead; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _fallbacks_hold_what_the_flags_need(self) -> Recipe:
+        for other in self.gpu.fallbacks:
+            if other.memory_gb < self.gpu.memory_gb:
+                raise ValueError(
+                    f"gpu.fallbacks: {other.type} has {other.memory_gb:g} GB a GPU, less than the "
+                    f"{self.gpu.memory_gb:g} GB of {self.gpu.type} that the flags are sized for; leave it out"
+                )
+            if self.kernels and other.architecture != self.gpu.architecture:
+                raise ValueError(
+                    f"gpu.fallbacks: {other.type} is {other.architecture}, and kernels compiled for "
+                    f"{self.gpu.architecture} do not run there; leave it out and make a recipe for it"
+                )
+        if self.kernels and (mixed := [kind for kind in self.gpu.types if kind.endswith("+")]):
+            raise ValueError(
+                f"gpu: {mixed[0]} lets Modal give GPUs of two architectures, and kernels run on one; "
+                f"write {mixed[0].rstrip('+')}"
+            )
         return self
 
     @property

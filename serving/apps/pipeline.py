@@ -70,6 +70,7 @@ def _serving_errors(job: str) -> Iterator[None]:
     cpu=recipe.download.cpu,
     memory=recipe.download.memory_mib,
     timeout=recipe.download.timeout,
+    nonpreemptible=params.nonpreemptible_download,
     **_ONE_AT_A_TIME,
 )
 def download_model(request=None):

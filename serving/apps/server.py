@@ -61,7 +61,7 @@ _container: dict[str, Any] = {
     "volumes": {recipe.volumes.weights.mount_path: _weights, recipe.volumes.kernels.mount_path: _kernels},
     "secrets": [modal.Secret.from_name(recipe.secrets.api_key.name)],
     "env": {PARAMS_VARIABLE: params.model_dump_json(by_alias=True)},
-    "gpu": recipe.gpu.request,
+    "gpu": recipe.gpu.requests(params.gpu_fallbacks),
     "min_containers": scaling.min_containers,
     "max_containers": scaling.max_containers,
     "buffer_containers": scaling.buffer_containers,
@@ -77,7 +77,7 @@ if params.ingress == "web":
     @app.cls(
         **_container,
         timeout=recipe.deadlines.container,
-        region=params.region,
+        region=params.regions or None,
         routing_region=params.routing_region,
     )
     @modal.concurrent(**_concurrency)
@@ -98,7 +98,7 @@ else:
         exit_grace_period=recipe.deadlines.shutdown,
         target_concurrency=scaling.target_concurrency,
         max_concurrency=scaling.max_concurrency,
-        compute_region=params.region,
+        compute_region=params.regions or None,
     )
     class Server(Lifecycle):  # type: ignore[no-redef]
         pass

@@ -122,7 +122,10 @@ junk = st.recursive(
     max_leaves=6,
 )
 keys = st.sampled_from(
-    ["recipe", "environment", "scaling", "ingress", "smokeTest", "engineArgs", "hfToken", "apiKey", "region", "other"]
+    [
+        *("recipe", "environment", "scaling", "ingress", "smokeTest", "engineArgs", "hfToken", "apiKey", "other"),
+        *("region", "routingRegion", "capacity", "gpuSnapshot"),
+    ]
 )
 
 
