@@ -13,12 +13,13 @@ from standin import chat, tokens
 from standin.application import Request, Response, event_stream, json_response
 from standin.engine_client import EngineClient
 from standin.environment import fault, scaled
+from standin.generation import Generation
 from standin.log import log
+from standin.streaming import wants_usage
 
 from sglang import openai_shapes as shapes
 from sglang import validation
 from sglang.arguments import ServerArgs
-from sglang.generation import Generation
 from sglang.metrics import Metrics
 from sglang.streams import chat_stream, text_stream
 from sglang.version import __version__
@@ -170,7 +171,7 @@ class Endpoints:
         generation = self._generation(request, prompt, plans)
         model = body.get("model", "default")
         if body.get("stream"):
-            return event_stream(chat_stream(generation, model, _wants_usage(body)))
+            return event_stream(chat_stream(generation, model, wants_usage(body)))
         await generation.finish()
         return json_response(shapes.chat_completion(generation.id, model, self._args.weight_version, prompt, plans))
 
@@ -188,7 +189,7 @@ class Endpoints:
         generation = self._generation(request, total, plans)
         model = body.get("model", "default")
         if body.get("stream"):
-            return event_stream(text_stream(generation, model, _wants_usage(body)))
+            return event_stream(text_stream(generation, model, wants_usage(body)))
         await generation.finish()
         echo = prompts[0] if body.get("echo") and isinstance(prompts[0], str) else ""
         return json_response(
@@ -232,19 +233,11 @@ class Endpoints:
         )
 
 
-def _wants_usage(body: dict[str, Any]) -> bool:
-    return bool((body.get("stream_options") or {}).get("include_usage"))
-
-
 def _prompts(prompt: Any) -> list[Any]:
-    """The prompts of a text completion: texts or lists of token ids."""
-    if isinstance(prompt, str):
-        return [prompt]
-    if isinstance(prompt, list) and prompt and all(isinstance(item, int) for item in prompt):
-        return [prompt]
-    if isinstance(prompt, list) and prompt:
-        return prompt
-    raise validation.BadRequest("Prompt cannot be empty")
+    found = chat.prompts(prompt)
+    if not found:
+        raise validation.BadRequest("Prompt cannot be empty")
+    return found
 
 
 def _first(value: Any, default: int) -> int:

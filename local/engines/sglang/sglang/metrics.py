@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from standin.chat import Plan
 from standin.prometheus import Registry, labels
 
 from sglang.arguments import ServerArgs
@@ -134,7 +135,8 @@ class Metrics:
     def between(self, seconds: float, tokens: int) -> None:
         self.registry.observe("sglang:inter_token_latency_seconds", self._engine, seconds / tokens, tokens)
 
-    def ended(self, prompt: int, generated: int, seconds: float) -> None:
+    def ended(self, prompt: int, plan: Plan, seconds: float) -> None:
+        generated = plan.completion_tokens
         for name, value in (("prompt_tokens", prompt), ("generation_tokens", generated)):
             self.registry.add(f"sglang:{name}_total", self._engine, value)
             self.registry.observe(f"sglang:{name}_histogram", self._engine, value)

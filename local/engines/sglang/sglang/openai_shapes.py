@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from standin.chat import Plan
+from standin.streaming import event
 
 
 def usage(prompt: int, plans: list[Plan], generated: int) -> dict[str, Any]:
@@ -86,10 +86,6 @@ def text_chunk(
 
 def usage_chunk(request_id: str, kind: str, model: str, totals: dict[str, Any]) -> bytes:
     return event({**_chunk(request_id, kind, model, []), "usage": totals})
-
-
-def event(document: Any) -> bytes:
-    return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _chunk(request_id: str, kind: str, model: str, choices: list[dict[str, Any]]) -> dict[str, Any]:

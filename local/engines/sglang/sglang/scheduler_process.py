@@ -17,6 +17,7 @@ from standin.environment import fault
 from standin.log import log, raw, set_prefix
 
 from sglang.arguments import ServerArgs
+from sglang.batch_log import BatchLog
 from sglang.warm_caches import KernelCaches
 
 
@@ -40,7 +41,7 @@ def _main(channel: Channel, args: ServerArgs, config: dict[str, Any], compiling:
     try:
         caches, limits, facts = _load(args, config, compiling)
         channel.send({"t": "ready", **facts})
-        Scheduler(channel, limits, caches.for_prefill).run()
+        Scheduler(channel, limits, caches.for_prefill, BatchLog(limits)).run()
     except (BrokenPipeError, KeyboardInterrupt):
         return 0  # the server is gone
     except BaseException:

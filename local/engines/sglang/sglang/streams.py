@@ -6,50 +6,28 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from standin.chat import Plan
+from standin.generation import Generation
+from standin.streaming import DONE, pieces
 
 from sglang import openai_shapes as shapes
-from sglang.generation import Generation
-
-_DONE = b"data: [DONE]\n\n"
-
-
-class _Cursor:
-    """How far a choice has been sent."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._sent = 0
-
-    def take(self, count: int) -> tuple[str, str]:
-        """The reasoning and the content among the next `count` tokens; tokens without text come last."""
-        start, self._sent = self._sent, self._sent + count
-        thought = len(self.plan.reasoning)
-        reasoning = self.plan.reasoning[start : self._sent]
-        content = self.plan.content[max(0, start - thought) : max(0, self._sent - thought)]
-        return "".join(reasoning), "".join(content)
-
-    @property
-    def ended(self) -> bool:
-        return self._sent >= self.plan.completion_tokens
 
 
 async def chat_stream(generation: Generation, model: str, with_usage: bool) -> AsyncGenerator[bytes, None]:
-    cursors = [_Cursor(plan) for plan in generation.plans]
     started: set[int] = set()
-    async with aclosing(generation.steps()) as steps:
-        async for index, count in steps:
-            cursor = cursors[index]
+    async with aclosing(pieces(generation)) as walk:
+        async for cursor, reasoning, content in walk:
 
             def chunk(
-                delta: dict[str, Any], finish: str | None = None, matched: int | str | None = None, index: int = index
+                delta: dict[str, Any],
+                finish: str | None = None,
+                matched: int | str | None = None,
+                index: int = cursor.index,
             ) -> bytes:
                 return shapes.chat_chunk(generation.id, model, index, delta, finish, matched)
 
-            if index not in started:
-                started.add(index)
+            if cursor.index not in started:
+                started.add(cursor.index)
                 yield chunk({"reasoning_content": None, "role": "assistant", "content": ""})
-            reasoning, content = cursor.take(count)
             if reasoning:
                 yield chunk({"reasoning_content": reasoning})
             if content:
@@ -61,22 +39,18 @@ async def chat_stream(generation: Generation, model: str, with_usage: bool) -> A
                 yield chunk({"reasoning_content": None}, cursor.plan.finish, cursor.plan.matched)
     if with_usage:
         yield shapes.usage_chunk(generation.id, "chat.completion.chunk", model, _usage(generation))
-    yield _DONE
+    yield DONE
 
 
 async def text_stream(generation: Generation, model: str, with_usage: bool) -> AsyncGenerator[bytes, None]:
-    cursors = [_Cursor(plan) for plan in generation.plans]
-    async with aclosing(generation.steps()) as steps:
-        async for index, count in steps:
-            cursor = cursors[index]
-            _, text = cursor.take(count)
-            plan = cursor.plan
-            end = (plan.finish, plan.matched) if cursor.ended else (None, None)
+    async with aclosing(pieces(generation)) as walk:
+        async for cursor, _, text in walk:
+            end = (cursor.plan.finish, cursor.plan.matched) if cursor.ended else (None, None)
             if text or cursor.ended:
-                yield shapes.text_chunk(generation.id, model, index, text, *end)
+                yield shapes.text_chunk(generation.id, model, cursor.index, text, *end)
     if with_usage:
         yield shapes.usage_chunk(generation.id, "text_completion", model, _usage(generation))
-    yield _DONE
+    yield DONE
 
 
 def _call_parts(call: dict[str, Any]) -> list[dict[str, Any]]:

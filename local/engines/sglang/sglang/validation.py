@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from standin import request_body
 
 
 class BadRequest(Exception):
@@ -14,32 +15,13 @@ class BadRequest(Exception):
         self.document = {"object": "error", "message": message, "type": kind, "param": None, "code": 400}
 
 
-_TYPES: dict[str, tuple[type | tuple[type, ...], str, str]] = {
-    "messages": (list, "list_type", "Input should be a valid list"),
-    "model": (str, "string_type", "Input should be a valid string"),
-    "max_tokens": (int, "int_type", "Input should be a valid integer"),
-    "max_completion_tokens": (int, "int_type", "Input should be a valid integer"),
-    "n": (int, "int_type", "Input should be a valid integer"),
-    "stream": (bool, "bool_type", "Input should be a valid boolean"),
-    "temperature": ((int, float), "float_type", "Input should be a valid number"),
-    "top_p": ((int, float), "float_type", "Input should be a valid number"),
-    "tools": (list, "list_type", "Input should be a valid list"),
-    "stop": ((str, list), "string_type", "Input should be a valid string"),
-    "stream_options": (dict, "model_attributes_type", "Input should be a valid dictionary"),
-    "response_format": (dict, "model_attributes_type", "Input should be a valid dictionary"),
-    "chat_template_kwargs": (dict, "dict_type", "Input should be a valid dictionary"),
-}
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NOT_NULL = ("messages", "n", "stream", "prompt")
 
 
 def parse_chat(path: str, body: bytes) -> dict[str, Any]:
     """A chat request with its defaults. Raises BadRequest."""
-    request = _parse(path, body)
-    tool_default = "none" if request.get("tools") is None else "auto"
-    request["tool_choice"] = request.get("tool_choice") or tool_default
-    _require(path, request, "messages")
-    _check_types(path, request)
+    request = _parse(path, body, "messages")
     for index, message in enumerate(request["messages"]):
         if not isinstance(message, dict) or str(message.get("role", "")).lower() not in _ROLES:
             text = f"Value error, 'role' must be one of {', '.join(map(repr, _ROLES))} (case-insensitive)."
@@ -70,10 +52,7 @@ def parse_chat(path: str, body: bytes) -> dict[str, Any]:
 
 def parse_completion(path: str, body: bytes) -> dict[str, Any]:
     """A text completion request. Raises BadRequest."""
-    request = _parse(path, body)
-    _require(path, request, "prompt")
-    _check_types(path, request)
-    return request
+    return _parse(path, body, "prompt")
 
 
 def parse_generate(path: str, body: bytes) -> dict[str, Any]:
@@ -107,48 +86,28 @@ def check_length(prompt: int, new: int | None, context: int, pool: int) -> int:
     return min(new if new is not None else context, context - prompt - 1, pool - prompt)
 
 
-def _parse(path: str, body: bytes) -> dict[str, Any]:
+def _parse(path: str, body: bytes, *required: str) -> dict[str, Any]:
     try:
-        document = json.loads(body)
-    except json.JSONDecodeError as error:
-        detail = {
-            "type": "json_invalid",
-            "loc": ("body", error.pos),
-            "msg": "JSON decode error",
-            "input": {},
-            "ctx": {"error": error.msg.split(":")[0]},
-        }
-        raise _refusal(path, detail) from None
+        request = request_body.parse(body)
+        if path.endswith("/chat/completions"):
+            # As SGLang's model has it: set before anything is checked, and so shown in its errors.
+            request["tool_choice"] = request.get("tool_choice") or ("none" if request.get("tools") is None else "auto")
+        for name in required:
+            request_body.require(request, name)
+        if required:
+            request_body.check_types(request, request_body.CHAT, _NOT_NULL)
     except UnicodeDecodeError:
         raise BadRequest("There was an error parsing the body", "400") from None
-    if not isinstance(document, dict):
-        raise _invalid(path, "model_attributes_type", ("body",), "Input should be a valid dictionary", document)
-    return document
-
-
-def _require(path: str, request: dict[str, Any], name: str) -> None:
-    if name not in request:
-        raise _invalid(path, "missing", ("body", name), "Field required", request)
-
-
-def _check_types(path: str, request: dict[str, Any]) -> None:
-    for name, (kind, error, message) in _TYPES.items():
-        value = request.get(name)
-        if name not in request or (value is None and name not in _NOT_NULL):
-            continue
-        wrong_bool = isinstance(value, bool) and kind is not bool
-        if wrong_bool or not isinstance(value, kind):
-            raise _invalid(path, error, ("body", name), message, value)
+    except request_body.Invalid as error:
+        raise _refusal(path, error) from None
+    return request
 
 
 def _invalid(path: str, kind: str, where: tuple[Any, ...], message: str, value: Any) -> BadRequest:
-    return _refusal(path, {"type": kind, "loc": where, "msg": message, "input": value})
+    return _refusal(path, request_body.invalid(kind, where, message, value))
 
 
-def _refusal(path: str, detail: dict[str, Any]) -> BadRequest:
+def _refusal(path: str, error: request_body.Invalid) -> BadRequest:
     function = "openai" + path.replace("/", "_")
-    text = (
-        f"1 validation error:\n  {detail}\n\n"
-        f'  File "sglang/srt/entrypoints/http_server.py", line 1659, in {function}\n    POST {path} [{detail}]'
-    )
+    text = error.described("sglang/srt/entrypoints/http_server.py", 1659, function, "POST", path)
     return BadRequest(text, "Bad Request")

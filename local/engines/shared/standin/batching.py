@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from standin.channel import Channel
 from standin.environment import fault
@@ -50,13 +50,36 @@ class Request:
         return -(-(self.prompt + self.new) // page) * page
 
 
+@dataclass(frozen=True)
+class Prefill:
+    """A prefill batch that has run."""
+
+    requests: int
+    tokens: int
+    paged: int
+    """The tokens, each prompt rounded up to whole pages."""
+    seconds: float
+
+
 class RequestFailed(Exception):
     """A request the fault was ordered for."""
 
 
+class Narrator(Protocol):
+    """Puts into the engine's own words what its scheduler did; `stats` as in the scheduler's messages."""
+
+    def prefill(self, batch: Prefill, stats: dict[str, float]) -> None: ...
+
+    def decode(self, requests: int, stats: dict[str, float]) -> None:
+        """Now and then, while requests are being decoded."""
+
+
 class Scheduler:
-    def __init__(self, channel: Channel, limits: Limits, before_prefill: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, channel: Channel, limits: Limits, before_prefill: Callable[[int, int], None], narrator: Narrator | None
+    ) -> None:
         """`before_prefill(tokens of the longest prompt, requests running then)` is called before each prefill."""
+        self._narrator = narrator
         self._channel = channel
         self._limits = limits
         self._before_prefill = before_prefill
@@ -64,6 +87,7 @@ class Scheduler:
         self._running: list[Request] = []
         self._external = 0
         self._steps = 0
+        self._drafts = 0
         self._generated = 0
         self._window = (time.monotonic(), 0)
         self._throughput = 0.0
@@ -118,13 +142,9 @@ class Scheduler:
         started = time.monotonic()
         self._before_prefill(max(request.prompt for request in batch), len(self._running) + len(batch))
         time.sleep(tokens / PREFILL_TOKENS_PER_SECOND)
-        paged = sum(-(-request.prompt // self._limits.page) * self._limits.page for request in batch)
-        log(
-            f"Prefill batch, #new-seq: {len(batch)}, #new-token: {paged}, #cached-token: 0, "
-            f"token usage: {self._used() / self._limits.pool:.2f}, #running-req: {len(self._running)}, "
-            f"#queue-req: {len(self._waiting)}, #pending-token: {sum(r.prompt for r in self._waiting)}, "
-            f"cuda graph: False, input throughput (token/s): {tokens / max(1e-4, time.monotonic() - started):.2f}"
-        )
+        if self._narrator:
+            paged = sum(-(-request.prompt // self._limits.page) * self._limits.page for request in batch)
+            self._narrator.prefill(Prefill(len(batch), tokens, paged, time.monotonic() - started), self._stats())
         self._running += batch
         self._send([])
 
@@ -150,6 +170,7 @@ class Scheduler:
         time.sleep(STEP_SECONDS)
         accept = self._limits.accept[self._steps % len(self._limits.accept)]
         self._steps += 1
+        self._drafts += len(self._running)
         output = []
         for request in self._running:
             tokens = min(accept, request.new - request.done)
@@ -162,12 +183,8 @@ class Scheduler:
             since, before = self._window
             self._throughput = (self._generated - before) / max(1e-3, now - since)
             self._window = (now, self._generated)
-            drafts = f"accept len: {self._accept_length():.2f}, " if len(self._limits.accept) > 1 else ""
-            log(
-                f"Decode batch, #running-req: {len(output)}, #token: {self._used()}, "
-                f"token usage: {self._used() / self._limits.pool:.2f}, {drafts}cuda graph: True, "
-                f"gen throughput (token/s): {self._throughput:.2f}, #queue-req: {len(self._waiting)}"
-            )
+            if self._narrator:
+                self._narrator.decode(len(output), self._stats())
         self._send(output)
 
     def _accept_length(self) -> float:
@@ -178,9 +195,11 @@ class Scheduler:
         return {
             "running": len(self._running),
             "queue": len(self._waiting),
+            "pending": sum(request.prompt for request in self._waiting),
             "used": self._used(),
             "throughput": 0.0 if idle else self._throughput,
             "steps": self._steps,
+            "drafts": self._drafts,
             "accept": self._accept_length(),
         }
 

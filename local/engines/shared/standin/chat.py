@@ -41,6 +41,15 @@ def prompt_tokens(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | 
     return total + sum(tokens.count(json.dumps(tool)) for tool in tools or [])
 
 
+def prompts(prompt: Any) -> list[Any]:
+    """The prompts of a text completion: texts or lists of token ids; none where the request's value is neither."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt, list) and prompt and all(isinstance(item, int) for item in prompt):
+        return [prompt]
+    return prompt if isinstance(prompt, list) else []
+
+
 def plan_chat(request: dict[str, Any], limit: int, end_token: int, reasons: bool, calls_tools: bool) -> Plan:
     """One choice for a validated request, at most `limit` tokens long.
 

@@ -1,15 +1,26 @@
-"""One HTTP request's generations: runs its choices through the scheduler, measured as the engine measures them."""
+"""One HTTP request's generations: runs its choices through the scheduler, measured by the engine's own meter."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
 from standin.chat import Plan
 from standin.engine_client import EngineClient
 
-from sglang.metrics import Metrics
+
+class Meter(Protocol):
+    """Times in seconds; `first_token` and `ended` count from the request's arrival."""
+
+    def first_token(self, prompt: int, seconds: float) -> None: ...
+
+    def between(self, seconds: float, tokens: int) -> None: ...
+
+    def ended(self, prompt: int, plan: Plan, seconds: float) -> None: ...
+
+    def aborted(self) -> None: ...
 
 
 class ClientGone(ConnectionError):
@@ -20,7 +31,7 @@ class Generation:
     def __init__(
         self,
         client: EngineClient,
-        metrics: Metrics,
+        meter: Meter,
         request_id: str,
         prompt: int,
         plans: list[Plan],
@@ -31,7 +42,7 @@ class Generation:
         self.prompt = prompt
         self.plans = plans
         self._client = client
-        self._metrics = metrics
+        self._meter = meter
         self._external = external
         self._gone = gone
 
@@ -52,7 +63,7 @@ class Generation:
                         index, count = await queue.get()
                 except TimeoutError:
                     if self._gone():
-                        self._metrics.aborted()
+                        self._meter.aborted()
                         raise ClientGone from None
                     continue
                 missing -= count
@@ -70,12 +81,12 @@ class Generation:
         async for count in self._client.generate(self.id, self.prompt, total, self._external):
             now = time.monotonic()
             if first:
-                self._metrics.first_token(self.prompt, now - started)
+                self._meter.first_token(self.prompt, now - started)
                 first = False
             else:
-                self._metrics.between(now - last, count)
+                self._meter.between(now - last, count)
             last = now
             done += count
             if done >= total:
-                self._metrics.ended(self.prompt, total, now - started)
+                self._meter.ended(self.prompt, plan, now - started)
             queue.put_nowait((index, count))
