@@ -21,6 +21,8 @@ class FileScheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = super()._split_scope(nodeid)
+        if path.startswith("tests/serving/test_on_local_cloud"):
+            return "tests/serving/test_on_local_cloud"  # one pipeline run fills the volumes for all of them
         return "port 30000" if path in _SHARE_PORT_30000 else path
 
 

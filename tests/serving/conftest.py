@@ -20,11 +20,15 @@ import pytest
 from serving.compile import compile_kernels
 from serving.download import download_weights
 from serving.manifest import MANIFEST
+from serving.params import PARAMS_VARIABLE, PipelineParams
 from serving.recipe import Recipe, kernel_key, load_recipe
+from tests.local_cloud import LocalCloud
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 MICRO = "glm-serving/micro-glm"
 API_KEY = "k3y-that-nobody-may-see"
+APP = "serving-test"
+DICT = f"{APP}-jobs"
 
 RecipeMaker = Callable[..., Recipe]
 
@@ -185,6 +189,25 @@ def compiled(
 
 
 _ARTIFACTS: dict[str, Path] = {}
+
+
+@pytest.fixture(scope="session")
+def filled(cloud: LocalCloud) -> tuple[LocalCloud, str]:
+    """The cloud after `modal run -m serving.apps.pipeline` by hand, and the commit that it brought."""
+    from tests.serving.local_apps import recipe_of_the_test
+
+    cloud.modal("secret", "create", f"{APP}-hf", f"HF_TOKEN={cloud.env['HF_TOKEN']}")
+    cloud.modal("secret", "create", f"{APP}-key", f"API_KEY={API_KEY}")
+    params = PipelineParams(app=f"{APP}-pipeline", jobs_dict=DICT, recipe=recipe_of_the_test())
+    environment = {PARAMS_VARIABLE: params.model_dump_json(by_alias=True)}
+    done = cloud.modal("run", "-m", "serving.apps.pipeline", env=environment)
+    said = re.search(rf"weights: {MICRO}@([0-9a-f]{{40}})", done.stdout)
+    assert said, done.stdout
+    assert "verified: 7 shards" in done.stdout
+    assert cloud.env["HF_TOKEN"] not in done.stdout
+    # The deployed app is what a stack spawns jobs on.
+    cloud.modal("deploy", "-m", "serving.apps.pipeline", env=environment)
+    return cloud, said[1]
 
 
 def processes_with(text: str) -> list[int]:

@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.errors import ServingError
-from serving.params import PARAMS_VARIABLE, PipelineParams, Scaling, ServerParams
-from serving.recipe import Recipe, kernel_key, load_recipe
+from serving.recipe import kernel_key
 from tests.local_cloud import LocalCloud
-from tests.serving.conftest import API_KEY, MICRO, REPO_ROOT
+from tests.serving.conftest import API_KEY, APP
+from tests.serving.local_apps import Processes, ask, recipe_of_the_test, report_of, serve
 
 pytestmark = pytest.mark.cloud
-
-APP = "serving-test"
-DICT = f"{APP}-jobs"
-
-
-def recipe_of_the_test(flags: dict[str, Any] | None = None) -> Recipe:
-    document = load_recipe(REPO_ROOT / "recipes" / "tiny-glm-local.yaml").to_json()
-    document["app"] = APP
-    document["model"]["repo"] = MICRO
-    document["engine"]["environment"]["STANDIN_SPEED"] = "100"
-    for kind in ("weights", "kernels"):
-        document["volumes"][kind]["name"] = f"{APP}-{kind}"
-    document["secrets"]["huggingFace"]["name"] = f"{APP}-hf"
-    document["secrets"]["apiKey"]["name"] = f"{APP}-key"
-    return Recipe.model_validate(document).with_engine_args(flags or {})
-
-
-@pytest.fixture(scope="module")
-def filled(cloud: LocalCloud) -> tuple[LocalCloud, str]:
-    """The cloud after `modal run -m serving.apps.pipeline` by hand, and the commit that it brought."""
-    cloud.modal("secret", "create", f"{APP}-hf", f"HF_TOKEN={cloud.env['HF_TOKEN']}")
-    cloud.modal("secret", "create", f"{APP}-key", f"API_KEY={API_KEY}")
-    params = PipelineParams(app=f"{APP}-pipeline", jobs_dict=DICT, recipe=recipe_of_the_test())
-    environment = {PARAMS_VARIABLE: params.model_dump_json(by_alias=True)}
-    done = cloud.modal("run", "-m", "serving.apps.pipeline", env=environment)
-    said = re.search(rf"weights: {MICRO}@([0-9a-f]{{40}})", done.stdout)
-    assert said, done.stdout
-    assert "verified: 7 shards" in done.stdout
-    assert cloud.env["HF_TOKEN"] not in done.stdout
-    # The deployed app is what a stack spawns jobs on.
-    cloud.modal("deploy", "-m", "serving.apps.pipeline", env=environment)
-    return cloud, said[1]
 
 
 def call(function: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -60,63 +25,6 @@ def call(function: str, request: dict[str, Any]) -> dict[str, Any]:
     import modal
 
     return modal.Function.from_name(f"{APP}-pipeline", function).remote(request)
-
-
-def report_of(key: str, seconds: float = 30) -> dict[str, Any]:
-    """What a container wrote into the stack's Dict under `key`, once it is there."""
-    import modal
-
-    reports = modal.Dict.from_name(DICT, create_if_missing=True)
-    deadline = time.monotonic() + seconds
-    while not (report := reports.get(key)):
-        assert time.monotonic() < deadline, f"no {key} within {seconds} s"
-        time.sleep(0.1)
-    return report
-
-
-def serve(cloud: LocalCloud, commit: str, release: str, flags: dict[str, Any] | None = None, **more: Any) -> str:
-    """Deploys the serving app; returns what the deploy printed."""
-    recipe = recipe_of_the_test(flags)
-    params = ServerParams(
-        app=more.pop("app", APP),
-        release=release,
-        jobs_dict=DICT,
-        recipe=recipe,
-        commit=commit,
-        # A flag that the engine refuses must not look like other kernels.
-        kernel_key=kernel_key(recipe_of_the_test(), commit),
-        scaling=Scaling(max_containers=2, target_concurrency=8),
-        **more,
-    )
-    environment = {PARAMS_VARIABLE: params.model_dump_json(by_alias=True)}
-    return cloud.modal("deploy", "-m", "serving.apps.server", env=environment).stdout
-
-
-def ask(url: str, key: str = API_KEY) -> tuple[int, str]:
-    """Status and text of one chat completion; 0 where the connection failed."""
-    body = {"model": "tiny-glm", "messages": [{"role": "user", "content": "What is 2+2?"}], "max_tokens": 64}
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
-            return response.status, json.load(response)["choices"][0]["message"]["content"]
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(errors="replace")
-    except OSError as error:
-        return 0, str(error)
-
-
-def engines_of(checkpoint: str) -> list[int]:
-    """Pids (as the host sees them) of the engines that serve this checkpoint, without their workers."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-            if b"sglang.launch_server" in words and checkpoint.encode() in words:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    return [pid for pid, parent in parents.items() if parent not in parents]
 
 
 def test_jobs_are_repeatable_and_fail_with_one_line(filled: tuple[LocalCloud, str]) -> None:
@@ -168,13 +76,12 @@ def test_the_web_ingress_from_cold_to_crash_to_stop(filled: tuple[LocalCloud, st
     assert ask(url)[0] == 200
 
     serve(cloud, commit, "second")
-    report_of("ready/second")
     assert ask(url)[0] == 200
+    processes = Processes()
+    server, _ = processes.engine(report_of("ready/second")["container"])
+    processes.stop()
+    os.kill(server, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while len(engines := engines_of(f"micro-glm/{commit}")) != 1:  # the old version's is on its way out
-        assert time.monotonic() < deadline, engines
-        time.sleep(0.1)
-    os.kill(engines[0], signal.SIGKILL)
     while ask(url)[0] != 200:
         assert time.monotonic() < deadline, "no new container took over"
         time.sleep(0.2)
