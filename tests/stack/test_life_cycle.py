@@ -145,7 +145,7 @@ def test_no_secret_is_found_anywhere(project: Project) -> None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):  # processes end while we look
             arguments += path.read_bytes()
-    assert b"sglang.launch_server" in arguments  # the engine's are among them
+    assert b"--served-model-name" in arguments  # the engine's are among them
     assert key not in arguments
     assert token not in arguments
     places = [*project.folder.joinpath("state").rglob("*"), *project.cloud.dir.rglob("*.log")]
