@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,3 +40,17 @@ def request(
         return Answer(response.status, response.read())
     finally:
         connection.close()
+
+
+def is_taken(port: int) -> bool:
+    """Whether somebody listens on this port of the container, on any of its addresses."""
+    with socket.socket() as listener:
+        # As the engine does it: connections that are only fading away are not in the way.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("0.0.0.0", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return True
+    return False

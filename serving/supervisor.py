@@ -20,6 +20,7 @@ from serving.exit_status import CLEAN_AFTER_SIGTERM
 from serving.health import wait_until_healthy, why_it_died
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify
+from serving.loopback import is_taken
 from serving.loopback import request
 from serving.monitor import Monitor, scrape
 from serving.recipe import Recipe
@@ -150,6 +151,12 @@ class Supervisor:
 
     def _launch(self) -> EngineProcess:
         recipe = self._recipe
+        if is_taken(recipe.port):
+            # The engine would find out after minutes of loading; until then somebody else would answer its health.
+            raise ServingError(
+                f"port {recipe.port} of the container is already taken: {self._module.TITLE} could not listen on it. "
+                "Next: set another `port` in the recipe, then pulumi up"
+            )
         config_path = self._write_config()
         argv = self._module.launch_command(recipe, self._commit, config_path=config_path, release=self._release)
         variables = {
