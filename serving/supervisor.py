@@ -20,8 +20,7 @@ from serving.exit_status import CLEAN_AFTER_SIGTERM
 from serving.health import wait_until_healthy, why_it_died
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify
-from serving.loopback import is_taken
-from serving.loopback import request
+from serving.loopback import is_taken, request
 from serving.monitor import Monitor, scrape
 from serving.recipe import Recipe
 from serving.redaction import Redactor

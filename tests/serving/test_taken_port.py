@@ -38,6 +38,7 @@ def test_the_engine_is_not_even_started(
     arguments: dict[str, Any] = {"environment": container_environment, "out": lines.append}
     supervisor = Supervisor(stack.recipe, stack.commit, stack.key, **arguments)
     with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the compilation's server was here
         listener.bind(("127.0.0.1", stack.recipe.port))
         listener.listen()
         with pytest.raises(ServingError, match=rf"port {stack.recipe.port} of the container is already taken.*Next: "):
