@@ -54,6 +54,7 @@ class LlmStack(pulumi.ComponentResource):
         self.recipe, self.environment = recipe, environment
         capacity = capacity or Capacity()
         self.jobs_dict = f"{recipe.app}-jobs"
+        owner = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
         protected = pulumi.ResourceOptions(protect=protect_weights)
 
         volumes, secrets = recipe.volumes, recipe.secrets
@@ -63,6 +64,7 @@ class LlmStack(pulumi.ComponentResource):
             name=volumes.weights.name,
             version=volumes.weights.version,
             retain=retain_weights,
+            stack=owner,
             opts=self._child(protected),
         )
         kernels_volume = ModalVolume(
@@ -70,6 +72,7 @@ class LlmStack(pulumi.ComponentResource):
             environment=environment,
             name=volumes.kernels.name,
             version=volumes.kernels.version,
+            stack=owner,
             opts=self._child(),
         )
         hf_secret = ModalSecret(
@@ -79,6 +82,8 @@ class LlmStack(pulumi.ComponentResource):
             keys=[secrets.hugging_face.key],
             values=None if hf_token is None else {secrets.hugging_face.key: hf_token},
             set_with="pulumi config set --secret hfToken hf_…",
+            stack=owner,
+            shared=True,
             opts=self._child(),
         )
         self.api_key = pulumi.Output.secret(
@@ -91,6 +96,7 @@ class LlmStack(pulumi.ComponentResource):
             keys=[secrets.api_key.key],
             values={secrets.api_key.key: self.api_key},
             set_with="pulumi config set --secret apiKey …",
+            stack=owner,
             opts=self._child(),
         )
 
@@ -98,6 +104,7 @@ class LlmStack(pulumi.ComponentResource):
         mounts = {"weightsVolume": weights_volume.volumeId, "kernelsVolume": kernels_volume.volumeId}
         pipeline_params = PipelineParams(
             app=f"{recipe.app}-pipeline",
+            stack=owner,
             jobs_dict=self.jobs_dict,
             recipe=recipe,
             nonpreemptible_download=capacity.nonpreemptible_download,
@@ -164,6 +171,7 @@ class LlmStack(pulumi.ComponentResource):
                 lambda known: _json(
                     ServerParams(
                         app=recipe.app,
+                        stack=owner,
                         release="",  # named by each deploy
                         jobs_dict=self.jobs_dict,
                         recipe=recipe,

@@ -256,6 +256,16 @@ def find_app(environment: str, name: str) -> LiveApp | None:
     return LiveApp(info.app_id, info.lifecycle.version or 0)
 
 
+def app_tags(environment: str, name: str) -> dict[str, str] | None:
+    """The tags of the deployed app of that name, or None where there is none."""
+    import modal
+
+    if find_app(environment, name) is None:
+        return None
+    with explained(f"app {name}", environment):
+        return modal.App.lookup(name, environment_name=environment).get_tags()
+
+
 def stop_app(environment: str, name: str) -> None:
     import modal
 

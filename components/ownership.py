@@ -1,4 +1,8 @@
-"""Who may delete what: resources are taken over by name, so a name may have got a newer owner since.
+"""Who may change and delete what: resources are taken over by name, so a name may be another stack's, or have got a
+newer owner since.
+
+Volumes and folders carry their owner in a file, apps in a tag, secrets in the names of marker keys (Modal never gives
+a secret's values back). What carries no mark was made by hand or by a script and is anybody's to take over.
 
 Pulumi deletes what was replaced at the end of an update, also when that update failed and a later one has created the
 same thing again: without an owner, putting a change back would delete the kernels that serve.
@@ -6,24 +10,71 @@ same thing again: without an owner, putting a change back would delete the kerne
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 
 from components import modal_api
+from components.dynamic import DeploymentError
 
 OWNER = ".owner"
+OWNED = "GLM_SERVING_OWNED"
+"""Key of every secret that some stack has made."""
 
 
 def take(environment: str, volume: str, folder: str = "") -> str:
-    """Makes the caller the owner of a folder, or of the whole volume; returns the token that proves it."""
+    """Makes the caller the owner of a folder; returns the token that proves it."""
     owner = uuid.uuid4().hex
     modal_api.write_volume_file(environment, volume, _path(folder), owner.encode())
     return owner
 
 
-def taken_from(owner: str, environment: str, volume: str, folder: str = "") -> bool:
-    """Whether somebody else has taken it since `owner` did."""
+def take_volume(environment: str, volume: str, stack: str, mine: str | None = None) -> str:
+    """The same for a whole volume. Raises DeploymentError where it is another stack's and `mine` is no proof of it."""
+    token, _, owner = _owner(environment, volume).partition(" ")
+    if owner not in ("", stack) and token != mine:
+        raise DeploymentError(
+            f"volume {volume} belongs to the stack {owner}; give this stack's recipe a volume name of its own, or, if "
+            f"that stack is gone, `modal volume rm {volume} {OWNER} --env {environment}`, then `pulumi up` again"
+        )
+    token = uuid.uuid4().hex
+    modal_api.write_volume_file(environment, volume, OWNER, f"{token} {stack}".encode())
+    return token
+
+
+def give_up_volume(token: str, environment: str, volume: str) -> None:
+    """Leaves a volume that stays for whoever takes it over next."""
+    if not taken_from(token, environment, volume):
+        modal_api.delete_volume_folder(environment, volume, OWNER)
+
+
+def taken_from(token: str, environment: str, volume: str, folder: str = "") -> bool:
+    """Whether somebody else has taken it since `token` was given out."""
+    return _owner(environment, volume, folder).partition(" ")[0] not in ("", token)
+
+
+def refuse_foreign_app(environment: str, name: str, stack: str) -> bool:
+    """Whether an app of that name is there that no stack has made. Raises DeploymentError where another stack has."""
+    from serving.apps.owner import TAG, tag_of
+
+    tags = modal_api.app_tags(environment, name)
+    if tags is None or tags.get(TAG) == tag_of(stack):
+        return False
+    if owner := tags.get(TAG):
+        raise DeploymentError(
+            f"app {name} belongs to the stack {owner}; give this stack's recipe an app name of its own, or, if that "
+            f"stack is gone, `modal app stop {name} --env {environment}`, then `pulumi up` again"
+        )
+    return True
+
+
+def secret_mark(stack: str) -> str:
+    """Key that marks a secret as this stack's."""
+    return f"GLM_SERVING_OWNER_{hashlib.sha256(stack.encode()).hexdigest()[:12].upper()}"
+
+
+def _owner(environment: str, volume: str, folder: str = "") -> str:
     content = modal_api.read_volume_file(environment, volume, _path(folder))
-    return content is not None and content.decode(errors="replace") != owner
+    return "" if content is None else content.decode(errors="replace")
 
 
 def _path(folder: str) -> str:

@@ -7,7 +7,7 @@ import json
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components import modal_api
+from components import modal_api, ownership
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 
 INPUTS = ("environment", "name", "params", "source", "attachments")
@@ -20,6 +20,8 @@ class PipelineAppProvider(Provider):
         return result
 
     def create(self, props: Properties) -> CreateResult:
+        if ownership.refuse_foreign_app(props["environment"], props["name"], json.loads(props["params"])["stack"]):
+            say(f"app {props['name']}", "exists already, taken over")
         outs = self._deploy(props)
         return CreateResult(outs["appId"], outs)
 

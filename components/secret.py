@@ -1,6 +1,7 @@
 """ModalSecret: a secret of environment variables, created or taken over by name.
 
-Without `values` it only takes over: an existing secret with the right keys is left as it is.
+Without `values` it only takes over: an existing secret with the right keys is left as it is. One that was there
+before this stack outlives it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from collections.abc import Mapping
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components import modal_api
+from components import modal_api, ownership
 from components.dynamic import DeploymentError, Properties, Provider, compare, inputs_of, say
 
-INPUTS = ("environment", "name", "keys", "values", "setWith")
+INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared")
 
 
 class SecretProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         # Modal merges keys into a secret and never drops one, so other keys need another secret.
-        result = compare(olds, news, replace=("environment", "name", "keys"), update=("values",))
+        result = compare(olds, news, replace=("environment", "name", "keys"), update=("values", "stack"))
         # In this order, so that a change that failed and was put back leaves no deletion of the secret behind.
         result.delete_before_replace = True
         return result
@@ -28,8 +29,8 @@ class SecretProvider(Provider):
     def create(self, props: Properties) -> CreateResult:
         return CreateResult(f"{props['environment']}/{props['name']}", self._write(props))
 
-    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._write(news))
+    def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._write(news, olds.get("stack")))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         if not modal_api.secret_has_keys(props["environment"], props["name"], props["keys"]):
@@ -37,16 +38,34 @@ class SecretProvider(Provider):
         return ReadResult(id_, dict(props), inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
-        if props.get("values"):
-            modal_api.delete_secret(props["environment"], props["name"])
+        environment, name = props["environment"], props["name"]
+        if not modal_api.secret_has_keys(environment, name, [ownership.secret_mark(props["stack"])]):
+            say(f"secret {name}", "was not made by this stack, left as it is")
         else:
-            say(f"secret {props['name']}", "was not made by this stack, left as it is")
+            modal_api.delete_secret(environment, name)
 
-    def _write(self, props: Properties) -> Properties:
+    def _write(self, props: Properties, stack_before: str | None = None) -> Properties:
         environment, name, keys = props["environment"], props["name"], props["keys"]
-        if props.get("values"):
+
+        def has(*wanted: str) -> bool:
+            return modal_api.secret_has_keys(environment, name, list(wanted))
+
+        mark = ownership.secret_mark(props["stack"])
+        ours = has(mark) or (stack_before is not None and has(ownership.secret_mark(stack_before)))
+        if props.get("values") and (ours or not has()):
+            modal_api.write_secret(environment, name, {**props["values"], ownership.OWNED: "1", mark: props["stack"]})
+        elif has(ownership.OWNED, *keys) and props["shared"]:
+            say(f"secret {name}", "is another stack's, used as it is")
+        elif props.get("values") and has(ownership.OWNED):
+            raise DeploymentError(
+                f"secret {name} belongs to another stack, which would lose its {', '.join(keys)}; give this stack's "
+                f"recipe a secret name of its own, or, if that stack is gone, `modal secret delete {name} --env "
+                f"{environment}`, then `pulumi up` again"
+            )
+        elif props.get("values"):
+            say(f"secret {name}", f"exists already, taken over: its {', '.join(keys)} is this stack's from now on")
             modal_api.write_secret(environment, name, props["values"])
-        elif modal_api.secret_has_keys(environment, name, keys):
+        elif has(*keys):
             say(f"secret {name}", "exists already, taken over as it is")
         else:
             raise DeploymentError(
@@ -72,15 +91,21 @@ class ModalSecret(Resource, module="modal", name="Secret"):
         keys: list[str],
         values: Mapping[str, pulumi.Input[str]] | None,
         set_with: str,
+        stack: str,
+        shared: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`set_with` is the command that gives the stack the missing value, for the error that asks for it."""
+        """`set_with` is the command that gives the stack the missing value, for the error that asks for it. A `shared`
+        secret may be another stack's; `stack` is this one.
+        """
         props = {
             "environment": environment,
             "name": name,
             "keys": keys,
             "values": None if values is None else pulumi.Output.secret(values),
             "setWith": set_with,
+            "stack": stack,
+            "shared": shared,
             "generation": None,
         }
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["values"]))

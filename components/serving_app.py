@@ -14,7 +14,7 @@ import time
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from components import modal_api
+from components import modal_api, ownership
 from components.dynamic import Properties, Provider, changed, compare, inputs_of, say
 
 INPUTS = (
@@ -41,7 +41,10 @@ class ServingAppProvider(Provider):
         return result
 
     def create(self, props: Properties) -> CreateResult:
-        before = modal_api.find_app(props["environment"], props["name"])
+        environment, name, stack = props["environment"], props["name"], json.loads(props["params"])["stack"]
+        before = modal_api.find_app(environment, name)
+        if ownership.refuse_foreign_app(environment, name, stack) and before:
+            say(f"app {name}", f"exists already, taken over: version {before.version} serves until ours is warm")
         outs = self._deploy(props, before.version if before else 0)
         return CreateResult(outs["appId"], outs)
 
@@ -112,6 +115,7 @@ def _served(props: Properties) -> Properties:
     if not isinstance(props.get("params"), str):
         return props
     params = json.loads(props["params"])
+    params.pop("stack", None)  # only the app's tag: a stack that is renamed restarts nothing
     recipe = params.get("recipe", {})
     served = {key: value for key, value in recipe.items() if key not in NOT_SERVED}
     layout = recipe.get("download", {}).get("layout", "folder")

@@ -8,23 +8,26 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from components import modal_api, ownership
 from components.dynamic import Properties, Provider, compare, inputs_of, say
 
-INPUTS = ("environment", "name", "version", "retain")
+INPUTS = ("environment", "name", "version", "retain", "stack")
 IDENTITY = ("environment", "name", "version")
 
 
 class VolumeProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        return compare(olds, news, replace=IDENTITY, update=("retain",))
+        return compare(olds, news, replace=IDENTITY, update=("retain", "stack"))
 
     def create(self, props: Properties) -> CreateResult:
         volume_id, is_new = modal_api.ensure_volume(props["environment"], props["name"], int(props["version"]))
         if not is_new:
             say(f"volume {props['name']}", "exists already, taken over with its content")
-        owner = ownership.take(props["environment"], props["name"])
+        owner = ownership.take_volume(props["environment"], props["name"], props["stack"])
         return CreateResult(volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id, "owner": owner})
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult({**olds, **inputs_of(news, INPUTS)})
+        owner = olds["owner"]
+        if olds.get("stack") != news["stack"]:
+            owner = ownership.take_volume(news["environment"], news["name"], news["stack"], mine=owner)
+        return UpdateResult({**olds, **inputs_of(news, INPUTS), "owner": owner})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         volume_id = modal_api.find_volume(props["environment"], props["name"])
@@ -35,6 +38,7 @@ class VolumeProvider(Provider):
     def delete(self, _id: str, props: Properties) -> None:
         environment, name = props["environment"], props["name"]
         if props["retain"]:
+            ownership.give_up_volume(props["owner"], environment, name)
             say(f"volume {name}", f"kept with its content; `modal volume delete {name} --env {environment}` removes it")
         elif ownership.taken_from(props["owner"], environment, name):
             say(f"volume {name}", "is in use again, kept")
@@ -55,9 +59,10 @@ class ModalVolume(Resource, module="modal", name="Volume"):
         environment: str,
         name: str,
         version: int,
+        stack: str,
         retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """A volume with `retain` outlives its resource: deleting it says so and leaves it."""
-        props = {"environment": environment, "name": name, "version": version, "retain": retain}
+        """`stack` is who it belongs to. With `retain` it outlives its resource: deleting it says so and leaves it."""
+        props = {"environment": environment, "name": name, "version": version, "retain": retain, "stack": stack}
         super().__init__(VolumeProvider(), resource_name, {**props, "volumeId": None, "owner": None}, opts)

@@ -20,6 +20,8 @@ P = TypeVar("P", bound="Data")
 
 class PipelineParams(Data):
     app: str
+    stack: str = ""
+    """Whose the app is; empty for one that is run by hand."""
     jobs_dict: str
     recipe: Recipe
     nonpreemptible_download: bool = False
@@ -47,6 +49,8 @@ class Capacity(Data):
 
 class ServerParams(Data):
     app: str
+    stack: str = ""
+    """Whose the app is; empty for one that is run by hand."""
     release: str
     """Names this deployment; a container reports under it how its start ended."""
     jobs_dict: str

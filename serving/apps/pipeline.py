@@ -24,6 +24,7 @@ import modal
 
 from serving.apps.by_hand import pipeline_params
 from serving.apps.images import download_image, engine_image, volume
+from serving.apps.owner import app_tags
 from serving.errors import ServingError
 from serving.params import PARAMS_VARIABLE
 from serving.progress import size_text
@@ -32,7 +33,7 @@ from serving.stack_dict import StackDict
 
 params = pipeline_params()
 recipe = params.recipe
-app = modal.App(params.app, include_source=False)
+app = modal.App(params.app, tags=app_tags(params.stack), include_source=False)
 
 _weights = volume(recipe.volumes.weights, create=True)
 _kernels = volume(recipe.volumes.kernels, create=True)

@@ -13,6 +13,7 @@ import modal
 
 from serving.apps.by_hand import server_params
 from serving.apps.images import engine_image, volume
+from serving.apps.owner import app_tags
 from serving.errors import ServingError
 from serving.params import PARAMS_VARIABLE
 from serving.stack_dict import StackDict
@@ -21,7 +22,7 @@ from serving.supervisor import Supervisor
 params = server_params()
 recipe = params.recipe
 scaling = params.scaling
-app = modal.App(params.app, include_source=False)
+app = modal.App(params.app, tags=app_tags(params.stack), include_source=False)
 
 _weights = volume(recipe.volumes.weights).with_mount_options(read_only=True)
 # Writable: an engine that meets a shape nobody compiled for must be able to cache it, or it dies.

@@ -1,4 +1,4 @@
-"""Deleting what was replaced must not delete what has been taken into use again."""
+"""Who may take over, change and delete what: no stack touches another's, and what was there before stays."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 import modal
 import pytest
 
-from components import artifacts, modal_api
-from components.dynamic import Properties
+from components import artifacts, modal_api, ownership
+from components.dynamic import DeploymentError, Properties
 from components.kernels import KernelsProvider
+from components.secret import SecretProvider
 from components.volume import VolumeProvider
+from serving.apps.owner import app_tags, tag_of
 
 pytestmark = [pytest.mark.cloud, pytest.mark.usefixtures("cloud")]
 
@@ -54,7 +56,7 @@ def test_kernels_put_back_after_a_failed_change_survive_the_pending_delete(kerne
 
 def test_a_volume_put_back_survives_likewise() -> None:
     provider = VolumeProvider()
-    inputs = {"environment": "main", "name": "owned-volume", "version": 2, "retain": False}
+    inputs = {"environment": "main", "name": "owned-volume", "version": 2, "retain": False, "stack": "o/p/s"}
     before, again = provider.create(inputs), provider.create(inputs)
     assert before.outs is not None
     assert again.outs is not None
@@ -62,3 +64,81 @@ def test_a_volume_put_back_survives_likewise() -> None:
     assert modal_api.find_volume("main", "owned-volume")
     provider.delete(again.id, again.outs)
     assert modal_api.find_volume("main", "owned-volume") is None
+
+
+def test_another_stacks_volume_is_refused_until_that_stack_gives_it_up(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = VolumeProvider()
+    inputs = {"environment": "main", "name": "kept-volume", "version": 2, "retain": True, "stack": "o/p/first"}
+    others = {**inputs, "stack": "o/p/second"}
+    first = provider.create(inputs)
+    assert first.outs is not None
+    with pytest.raises(DeploymentError, match=r"volume kept-volume belongs to the stack o/p/first; .*`modal volume rm"):
+        provider.create(others)
+    renamed = provider.update(first.id, first.outs, {**inputs, "stack": "o/p/renamed"})
+    assert renamed.outs is not None
+    provider.delete(first.id, renamed.outs)
+    assert provider.create(others).outs
+    assert "exists already, taken over with its content" in capsys.readouterr().out
+    modal_api.delete_volume("main", "kept-volume")
+
+
+def secret(name: str, stack: str, *, value: str | None = "v", shared: bool = False) -> Properties:
+    values = None if value is None else {"A": value}
+    return {
+        "environment": "main", "name": name, "keys": ["A"], "values": values, "setWith": "…", "stack": stack,
+        "shared": shared,
+    }  # fmt: skip
+
+
+def test_a_secret_that_was_there_before_is_used_and_outlives_the_stack() -> None:
+    provider = SecretProvider()
+    modal.Secret.objects.create("by-hand", {"A": "old", "B": "mine"})
+    made = provider.create(secret("by-hand", "o/p/first"))
+    assert made.outs is not None
+    provider.delete(made.id, made.outs)
+    assert modal_api.secret_has_keys("main", "by-hand", ["A", "B"])
+
+
+def test_a_stacks_own_secret_goes_with_it() -> None:
+    provider = SecretProvider()
+    made = provider.create(secret("own-secret", "o/p/first"))
+    assert made.outs is not None
+    again = provider.update(made.id, made.outs, secret("own-secret", "o/p/first", value="w"))
+    assert again.outs is not None
+    provider.delete(made.id, again.outs)
+    assert not modal_api.secret_has_keys("main", "own-secret", [])
+
+
+def test_another_stacks_secret_is_never_written_and_only_a_shared_one_is_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    provider = SecretProvider()
+    made = provider.create(secret("taken", "o/p/first"))
+    assert made.outs is not None
+    with pytest.raises(DeploymentError, match="secret taken belongs to another stack, which would lose its A"):
+        provider.create(secret("taken", "o/p/second"))
+    shared = provider.create(secret("taken", "o/p/second", shared=True))
+    assert shared.outs is not None
+    assert "secret taken: is another stack's, used as it is" in capsys.readouterr().out
+    provider.delete(shared.id, shared.outs)
+    assert modal_api.secret_has_keys("main", "taken", ["A"])
+    provider.delete(made.id, made.outs)
+
+
+def test_another_stacks_app_is_refused_and_one_without_a_mark_is_taken_over() -> None:
+    for name, stack in (("by-a-script", ""), ("of-a-stack", "o/p/first")):
+        app = modal.App(name, tags=app_tags(stack), include_source=False)
+        app.deploy(environment_name="main")
+    assert ownership.refuse_foreign_app("main", "by-a-script", "o/p/second")
+    assert not ownership.refuse_foreign_app("main", "of-a-stack", "o/p/first")
+    assert not ownership.refuse_foreign_app("main", "is-not-there", "o/p/first")
+    with pytest.raises(DeploymentError, match=r"app of-a-stack belongs to the stack o\.p\.first; .*`modal app stop"):
+        ownership.refuse_foreign_app("main", "of-a-stack", "o/p/second")
+    for name in ("by-a-script", "of-a-stack"):
+        modal_api.stop_app("main", name)
+
+
+def test_a_long_stack_name_still_makes_a_tag_of_its_own() -> None:
+    one, other = (tag_of(f"organization/project/{'x' * 60}{last}") for last in "ab")
+    assert len(one) == len(other) == 63
+    assert one != other
