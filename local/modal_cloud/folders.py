@@ -37,6 +37,11 @@ class Folders:
         """Sockets, overlays and argument files of running containers: the runtime's own."""
         return self.root / "containers"
 
+    def gpus_taken(self) -> set[str]:
+        """GPU types that are not to be had: the words of a file that a person writes to see what happens then."""
+        file = self.root / "gpus-taken"
+        return set(file.read_text(encoding="utf-8").upper().split()) if file.exists() else set()
+
     def create(self) -> None:
         for name in ("state", "volumes", "content", "blobs", "blocks", "containers"):
             (self.root / name).mkdir(parents=True, exist_ok=True)

@@ -113,6 +113,10 @@ class FunctionDefinition:
     data: api_pb2.FunctionData
     created_at: float
 
+    def gpu(self, task: Task) -> api_pb2.GPUConfig:
+        """What a task of this definition was given; a count of 0 is none."""
+        return self.data.ranked_functions[task.gpu_rank].function.resources.gpu_config
+
 
 @dataclass
 class Function:
@@ -211,6 +215,8 @@ class Task:
     process_started_at: float | None = None
     """psutil's create_time of that pid: a pid alone may have been given to someone else."""
     result: api_pb2.GenericResult | None = None
+    gpu_rank: int = 0
+    """Which of the function's GPU choices it got: 0 is the most wanted."""
 
 
 class CallKind(StrEnum):

@@ -202,7 +202,7 @@ class Scheduler(Protocol):
 class ServerPool(Protocol):
     """The containers of one server, as the ingress uses them."""
 
-    def acquire(self) -> Replica | None:
+    def acquire(self, session: str = "") -> Replica | None:
         """A ready container, counted as having one more request; None when there is none, and then one is started.
         `release` it."""
 

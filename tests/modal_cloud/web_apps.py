@@ -85,6 +85,13 @@ async def _stop(name: str) -> None:
         await client._stub.AppStop(api_pb2.AppStopRequest(app_id=found.app_id))
 
 
+@synchronize_api
+async def stop_container(task_id: str) -> None:
+    """What `modal container stop` asks for."""
+    client = await _Client.from_env()
+    await client._stub.ContainerStop(api_pb2.ContainerStopRequest(task_id=task_id))
+
+
 def ask(url: str, path: str = "/", timeout: float = 30, **options: Any) -> dict[str, Any]:
     response = requests.get(url + path, timeout=timeout, **options)
     assert response.status_code == 200, f"{response.status_code} {response.text}"

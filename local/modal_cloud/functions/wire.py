@@ -43,6 +43,10 @@ class FunctionsWire:
         if data is not None and not data.ranked_functions:
             raise Invalid("function_data holds no function")
         chosen = data.ranked_functions[0].function if data is not None else request.function
+        for choice in (
+            data.ranked_functions if data is not None else [api_pb2.FunctionData.RankedFunction(function=chosen)]
+        ):
+            _refuse_what_gpus_cannot_have(choice.function)
         record, definition = self._cloud.functions.create(request.app_id, request.existing_function_id, chosen, data)
         handle = self._cloud.functions.handle(record)
         handle.definition_id = definition.id
@@ -115,3 +119,12 @@ class FunctionsWire:
         if version and version != app.live_version:
             raise NotFound(f"App '{name}' v{version} is not live, and the local cloud serves the live version only")
         return app
+
+
+def _refuse_what_gpus_cannot_have(function: api_pb2.Function) -> None:
+    """As Modal does (modal.com/docs/guide/preemption, /memory-snapshots). Its own words are not known in each case."""
+    count = function.resources.gpu_config.count
+    if count and function.scheduler_placement.nonpreemptible:
+        raise Invalid("nonpreemptible is not supported for GPU Functions")
+    if count > 1 and function.experimental_options.get("enable_gpu_snapshot", "False") == "True":
+        raise Invalid("GPU memory snapshots are not supported for Functions with more than one GPU.")

@@ -49,7 +49,7 @@ class ServerRequests:
 
     async def handle(self, request: web.BaseRequest, function_id: str) -> web.StreamResponse:
         pool = self._cloud.scheduler.pool(function_id)
-        while replica := pool.acquire():
+        while replica := pool.acquire(request.headers.get("Modal-Session-ID", "")):
             try:
                 limit = replica.function.max_concurrent_inputs
                 if limit and replica.requests > limit:

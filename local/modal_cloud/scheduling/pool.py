@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -54,15 +55,26 @@ class Pool:
 
     # -- requests of servers, told by the ingress
 
-    def acquire(self) -> Replica | None:
+    def acquire(self, session: str = "") -> Replica | None:
         """The ready server container with the fewest requests, now with one more; None when there is none, and then
-        one is on its way. Give it back with `release`."""
+        one is on its way. Give it back with `release`.
+
+        Requests of one `session` go to the same container as long as that is there and has room (rendezvous hashing:
+        another container more or less moves only the sessions that it takes or leaves).
+        """
         ready = [replica for replica in self.replicas.values() if replica.takes_work]
         if not ready:
             self._wanted = True
             self.poke()
             return None
         chosen = min(ready, key=lambda replica: (replica.requests, replica.definition_id != self._version))
+        if session:
+            current = [replica for replica in ready if replica.definition_id == self._version] or ready
+            favourite = max(
+                current, key=lambda replica: hashlib.sha256(f"{replica.task.id} {session}".encode()).digest()
+            )
+            if not (limit := favourite.function.max_concurrent_inputs) or favourite.requests < limit:
+                chosen = favourite
         chosen.requests += 1
         self.poke()
         return chosen

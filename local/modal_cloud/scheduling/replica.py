@@ -46,6 +46,7 @@ class Replica:
         self._changed = changed
         self.task = task
         self.function = definition.function
+        self.gpu = definition.gpu(task)
         self.phase = Phase.STARTING
         self.was_ready = False
         self.idle_since: float | None = None

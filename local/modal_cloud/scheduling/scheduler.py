@@ -119,9 +119,8 @@ class Scheduler:
         used: Counter[str] = Counter()
         for pool in self._pools.values():
             for replica in pool.replicas.values():
-                gpu = replica.function.resources.gpu_config
-                if gpu.count and replica.phase is not Phase.GONE:
-                    used[gpu.gpu_type] += gpu.count
+                if replica.gpu.count and replica.phase is not Phase.GONE:
+                    used[replica.gpu.gpu_type] += replica.gpu.count
         return dict(used)
 
     def _pool(self, function_id: str) -> Pool:

@@ -20,7 +20,8 @@ SOURCE_FOLDER = "/root"
 
 
 def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
-    function = cloud.tasks.definition(task.id).function
+    definition = cloud.tasks.definition(task.id)
+    function = definition.function
     app = cloud.apps.get(task.app_id)
     image = cloud.images.resolve(function.image_id)
     arguments = api_pb2.ContainerArguments(
@@ -52,7 +53,7 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
             "LOCAL_IMAGE_TAG": image.tag,
         }
     )
-    gpu = function.resources.gpu_config
+    gpu = definition.gpu(task)
     if gpu.count:  # what the stand-in engines take for the machine's GPUs
         environment["LOCAL_GPU"] = f"{gpu.gpu_type}:{gpu.count}"
     python_path = [SOURCE_FOLDER, *(str(folder) for folder in image.brings.python_path)]

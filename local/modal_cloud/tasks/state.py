@@ -39,6 +39,7 @@ class Tasks:
             definition_id=function.live.id,
             app_version=self._cloud.apps.get(function.app_id).live_version,
             enqueued_at=now(),
+            gpu_rank=self._free_gpus(function.live),
         )
         self._unfinished[task.id] = task
         return self._table.save(task)
@@ -85,6 +86,12 @@ class Tasks:
         if definition is None:
             raise NotFound(f"Task '{task_id}' runs a definition that is gone")
         return definition
+
+    def _free_gpus(self, definition: FunctionDefinition) -> int:
+        """The first of the function's choices that is free; the first of all where none is, as nothing is refused."""
+        taken = self._cloud.folders.gpus_taken()
+        choices = [choice.function.resources.gpu_config.gpu_type for choice in definition.data.ranked_functions]
+        return next((rank for rank, kind in enumerate(choices) if kind not in taken), 0)
 
     def of_function(self, function_id: str) -> list[Task]:
         """Unfinished tasks of the function, oldest first."""

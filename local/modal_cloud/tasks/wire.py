@@ -107,6 +107,6 @@ class TasksWire:
 
     def _gpu(self, task_id: str) -> api_pb2.GPUConfig | None:
         try:
-            return self._cloud.tasks.definition(task_id).function.resources.gpu_config
+            return self._cloud.tasks.definition(task_id).gpu(self._cloud.tasks.get(task_id))
         except NotFound:
             return None

@@ -17,6 +17,7 @@ async def who(request: web.Request) -> web.Response:
         {
             "task": os.environ["MODAL_TASK_ID"],
             "version": json.loads(os.environ["WEB_APP"])["version"],
+            "gpu": os.environ.get("LOCAL_GPU"),
             "path": request.raw_path,
             "method": request.method,
             "headers": [[name.lower(), value] for name, value in request.headers.items()],
