@@ -8,44 +8,47 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recipes.memory_plan import GIB, USABLE, Plan, plan
 from serving.errors import ServingError
-from serving.recipe import FlagValue, Recipe, load_recipe
-
-GIB = 2**30
-_MIB = 2**20
-
-# Of the maker's figure, what is left for an engine once the driver and its own context are there: measured before
-# loading, 139.07 GiB of an H200 (141). A B200 (180) shows 183,359 MiB, of which the same share is 177.4 GiB.
-_USABLE = 0.9864
-
-# SGLang keeps at least so much out of mem-fraction-static on GPUs above 60 GB when it picks the value itself.
-_LEAST_MARGIN = 10 * GIB
+from serving.recipe import Recipe, load_recipe
 
 _PAGE = 64  # tokens; the pool is cut to whole pages
-
-_NOT_MODELLED = ("enable-dp-attention", "pp-size", "pipeline-parallel-size", "speculative-draft-model-path",
-                 "cpu-offload-gb", "enable-dp-lm-head", "moe-dense-tp-size")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class MemoryFit:
     """Bytes of one GPU and tokens of the KV pool, which every GPU holds in full. `problem` is None when it fits."""
 
+    plan: Plan
     memory: int
-    weights: int
-    draft: int
-    static_fraction: float
     kv_bytes_per_token: int
     fitting_tokens: int
-    asked_tokens: int | None
-    margin: int
     context_tokens: int
-    requests: int | None
     problem: str | None = None
     caution: str | None = None
+
+    @property
+    def weights(self) -> int:
+        return self.plan.weights
+
+    @property
+    def draft(self) -> int:
+        return self.plan.draft
+
+    @property
+    def margin(self) -> int:
+        return self.plan.margin
+
+    @property
+    def asked_tokens(self) -> int | None:
+        return self.plan.asked_tokens
+
+    @property
+    def requests(self) -> int | None:
+        return self.plan.requests
 
     @property
     def tokens(self) -> int:
@@ -78,97 +81,96 @@ class MemoryFit:
 
 def fit_memory(recipe: Recipe) -> MemoryFit:
     """Raises ServingError where the recipe says too little, or uses what isn't modelled."""
-    model, flags = recipe.model.architecture, recipe.engine.flags
-    if model is None:
-        raise ServingError(
-            f"{recipe.name}: no memory fit without the model's dimensions. Add model.architecture to the recipe, "
-            "from the config.json of its repository"
-        )
-    if recipe.engine.name != "sglang":
-        raise ServingError(f"{recipe.name}: the memory fit knows SGLang's flags, not those of {recipe.engine.name}")
-    if strange := [name for name in _NOT_MODELLED if flags.get(name)]:
-        raise ServingError(f"{recipe.name}: the memory fit doesn't know {', '.join(strange)}; start without or measure")
-    tp = int(_number(flags, "tp", 1))
-    memory = int(recipe.gpu.memory_gb * GIB * _USABLE)
-    weights, draft = model.target_bytes(tp), model.draft_bytes(tp) if recipe.speculates else 0
-    margin = _engine_margin(recipe, tp)
-    fraction = _number(flags, "mem-fraction-static", round(1 - margin / (recipe.gpu.memory_gb * GIB), 3))
-    room = int(memory * fraction) - weights - draft
+    planned = plan(recipe)
+    memory = int(recipe.gpu.memory_gb * GIB * USABLE)
+    # A limit in bytes takes the place of vLLM's fraction; SGLang's limit in tokens only lowers what the fraction gives.
+    limit = memory if planned.margin_inside and planned.asked_tokens else int(memory * planned.fraction)
+    room = limit - planned.weights - planned.draft - planned.reserved
     fitting = max(0, room // recipe.kv_bytes_per_token // _PAGE * _PAGE)
-    asked = int(_number(flags, "max-total-tokens", 0)) or None
-    context = int(_number(flags, "context-length", recipe.model.context_tokens))
-    requests = int(_number(flags, "max-running-requests", 0)) or None
-
-    def fit(problem: str | None = None, caution: str | None = None) -> MemoryFit:
-        return MemoryFit(
-            memory, weights, draft, fraction, recipe.kv_bytes_per_token, fitting, asked, margin, context, requests,
-            problem, caution,
-        )  # fmt: skip
-
-    if model.num_attention_heads % tp:
-        return fit(f"tp {tp} doesn't divide the model's {model.num_attention_heads} attention heads: change tp")
-    return fit(_problem(fit()), _caution(fit()))
-
-
-def _number(flags: dict[str, FlagValue], name: str, default: float) -> float:
-    value = flags.get(name, default)
-    if isinstance(value, bool | str):
-        raise ServingError(f"--{name} is {value!r}: the memory fit needs a number")
-    return value
+    # The longest request as far as the flags say; that the pool may be smaller is what the verdict is about.
+    try:
+        context = recipe.engine_module.longest_request(_without(recipe, "max-total-tokens"))
+    except ValueError as error:
+        raise ServingError(f"{recipe.name}: {planned.context_flag}: {error}") from None
+    fit = MemoryFit(planned, memory, recipe.kv_bytes_per_token, fitting, context)
+    model, tp = recipe.model.architecture, recipe.engine_module.tensor_parallel(recipe.engine.flags)
+    if model is not None and model.num_attention_heads % tp:
+        flag = recipe.engine_module.TENSOR_PARALLEL
+        problem: str | None = (
+            f"{flag} {tp} doesn't divide the model's {model.num_attention_heads} attention heads: change {flag}"
+        )
+    else:
+        problem = _problem(fit)
+    return replace(fit, problem=problem, caution=None if problem else _caution(fit))
 
 
-def _engine_margin(recipe: Recipe, tp: int) -> int:
-    """Bytes that SGLang 0.5.10 itself keeps out of weights and KV pool (server_args.py:1280): its rule of thumb for
-    activations of one prefill chunk, CUDA graphs, communication and drafting."""
-    flags, large = recipe.engine.flags, recipe.gpu.memory_gb >= 160
-    chunk = _number(flags, "chunked-prefill-size", 16384 if large else 8192)
-    chunk = chunk if chunk > 0 else _number(flags, "max-prefill-tokens", 16384)
-    graphs = _number(flags, "cuda-graph-max-bs", 512 if large or tp >= 4 else 256)
-    mib = 512 + max(chunk, 2048) * 1.5 + graphs * 2 + tp / 8 * 1024
-    mib += 0 if flags.get("disable-piecewise-cuda-graph") else 1536
-    mib = max(mib, _LEAST_MARGIN / _MIB) + (4096 if recipe.speculates else 0)
-    return int(mib * _MIB)
+def _without(recipe: Recipe, flag: str) -> Recipe:
+    return recipe.with_engine_args({flag: None}) if flag in recipe.engine.flags else recipe
 
 
 def _problem(fit: MemoryFit) -> str | None:
-    static = fit.weights + fit.draft
-    largest = 1 - _LEAST_MARGIN / fit.memory
-    if static > largest * fit.memory:
+    planned, static = fit.plan, fit.weights + fit.draft
+    flag = planned.fraction_flag
+    kept = max(planned.least_margin, planned.reserved)
+    largest = 1 - planned.least_margin / fit.memory
+    if static > fit.memory - kept:
         return (
-            f"weights alone take {_gib(static)} of {_gib(fit.memory)} GiB per GPU, and {_gib(_LEAST_MARGIN)} must stay "
-            "free: change tp with gpu.count (more GPUs), or gpu.type (larger ones)"
+            f"weights alone take {_gib(static)} of {_gib(fit.memory)} GiB per GPU, and {_gib(kept)} must stay "
+            f"free: change {planned.parallel_flag} with gpu.count (more GPUs), or gpu.type (larger ones)"
         )
-    wanted = fit.asked_tokens or fit.requests or 1
-    needed = (static + (wanted + _PAGE) * fit.kv_bytes_per_token) / fit.memory
-    raised = f"raise mem-fraction-static from {fit.static_fraction:g} to at least {needed + 0.0005:.3f}"
+    if planned.margin_inside and planned.fraction > _LARGEST_UTILIZATION:
+        return (
+            f"{flag} {planned.fraction:g} is more than vLLM finds free at its start: lower it to {_LARGEST_UTILIZATION}"
+        )
+    wanted = fit.asked_tokens or (fit.context_tokens if planned.needs_full_context else fit.requests or 1)
+    needed = (static + planned.reserved + (wanted + _PAGE) * fit.kv_bytes_per_token) / fit.memory
+    raised = f"raise {flag} from {planned.fraction:g} to at least {needed + 0.0005:.3f}"
+    reachable = needed + 0.0005 <= (_LARGEST_UTILIZATION if planned.margin_inside else largest)
     if fit.fitting_tokens < 1:
-        remedy = raised if needed <= largest else "leave out max-total-tokens and raise mem-fraction-static"
-        return f"weights fill mem-fraction-static {fit.static_fraction:g}, which covers the KV pool, too: {remedy}"
-    if fit.asked_tokens and fit.asked_tokens > fit.fitting_tokens:
-        also = f", or {raised}" if needed <= largest else ""
-        return (
-            f"{fit.asked_tokens:,} tokens are asked for, {fit.fitting_tokens:,} fit: lower max-total-tokens to "
-            f"{fit.fitting_tokens}{also}"
+        otherwise = (
+            "more or larger GPUs" if planned.margin_inside else f"leave out {planned.pool_flag} and raise {flag}"
         )
-    if fit.left < _LEAST_MARGIN:
-        lower = (fit.memory - _LEAST_MARGIN) / fit.memory
+        remedy = raised if reachable else otherwise
+        return f"weights fill {flag} {planned.fraction:g}, which covers the KV pool, too: {remedy}"
+    if fit.asked_tokens and fit.asked_tokens > fit.fitting_tokens:
+        also = f", or {raised}" if reachable and not planned.margin_inside else ""
+        most = fit.fitting_tokens * (fit.kv_bytes_per_token if planned.margin_inside else 1)
         return (
-            f"only {_gib(fit.left)} GiB are left for activations and graphs, SGLang keeps {_gib(_LEAST_MARGIN)} at the "
-            f"least: lower mem-fraction-static to {int(lower * 1000) / 1000:g}"
+            f"{fit.asked_tokens:,} tokens are asked for, {fit.fitting_tokens:,} fit: lower {planned.pool_flag} to "
+            f"{most}{also}"
+        )
+    if planned.needs_full_context and fit.context_tokens > fit.tokens:
+        also = f", or {raised}" if reachable and not fit.asked_tokens else ""
+        return (
+            f"one request may have {fit.context_tokens:,} tokens, {fit.tokens:,} fit, and the engine refuses to start: "
+            f"lower {planned.context_flag} to {fit.tokens}{also}"
+        )
+    if fit.left < planned.least_margin:
+        lower = (fit.memory - planned.least_margin) / fit.memory
+        return (
+            f"only {_gib(fit.left)} GiB are left for activations and graphs, SGLang keeps {_gib(planned.least_margin)} "
+            f"at the least: lower {flag} to {int(lower * 1000) / 1000:g}"
         )
     return None
 
 
+# With more vLLM refuses to start: the driver and its own context are in use already (vllm/v1/worker/utils.py:414).
+_LARGEST_UTILIZATION = 0.985
+
+
 def _caution(fit: MemoryFit) -> str | None:
-    if fit.free < 0:
+    planned = fit.plan
+    if not planned.margin_inside and fit.free < 0:
         return (
             f"{_gib(fit.left)} GiB are left for activations and graphs, SGLang's own default would be "
             f"{_gib(fit.margin)}: on out-of-memory lower mem-fraction-static or chunked-prefill-size"
         )
     if fit.full_contexts < 1:
+        raise_it = f": raise {planned.pool_flag}, or lower {planned.context_flag}"
         return (
-            f"a request can't be longer than {fit.tokens:,} tokens, though the model reads {fit.context_tokens:,}"
-            + (": raise max-total-tokens" if fit.tokens < fit.fitting_tokens else "")
+            f"a request can't be longer than {fit.tokens:,} tokens, though {planned.context_flag} admits "
+            f"{fit.context_tokens:,}"
+            + (raise_it if fit.tokens < fit.fitting_tokens else f": lower {planned.context_flag}")
         )
     return None
 
@@ -179,26 +181,31 @@ def _gib(size: int) -> str:
 
 def report(recipe: Recipe, fit: MemoryFit) -> str:
     """The table and, last, the verdict."""
-    drafting = f", {recipe.engine.flags['speculative-algorithm']}" if recipe.speculates else ""
-    source = "mem-fraction-static" if "mem-fraction-static" in recipe.engine.flags else "SGLang's default fraction"
+    planned = fit.plan
+    title = recipe.engine_module.TITLE
+    drafting = ", drafting with the MTP layer" if recipe.speculates else ""
+    given = planned.fraction_flag in recipe.engine.flags
+    source = planned.fraction_flag if given else f"{title}'s default fraction"
+    less = "the weights and the margin" if planned.margin_inside else "the weights"
+    sized = "" if recipe.model.architecture else "the checkpoint's size, shared out: no dimensions in the recipe"
     rows = [
         ("per GPU", "GiB", ""),
         ("  memory", _gib(fit.memory), f"what an engine finds on a {recipe.gpu.type} of {recipe.gpu.memory_gb:g}"),
-        ("  weights", _gib(fit.weights), ""),
+        ("  weights", _gib(fit.weights), sized),
         *([("  draft weights", _gib(fit.draft), "MTP layer")] if fit.draft else []),
         ("  KV pool", _gib(fit.pool), f"{fit.tokens:,} tokens x {fit.kv_bytes_per_token:,} B, on every GPU"),
-        ("  margin", _gib(fit.margin), "activations, CUDA graphs, communication: SGLang's rule"),
+        ("  margin", _gib(fit.margin), planned.margin_note),
         ("  free", _gib(fit.free), "" if fit.free >= 0 else "less than SGLang's rule keeps"),
         ("KV pool", "tokens", ""),
-        ("  fits", f"{fit.fitting_tokens:,}", f"{source} {fit.static_fraction:.3g} of the memory, less the weights"),
-        *([("  asked for", f"{fit.asked_tokens:,}", "max-total-tokens")] if fit.asked_tokens else []),
+        ("  fits", f"{fit.fitting_tokens:,}", f"{source} {planned.fraction:.3g} of the memory, less {less}"),
+        *([("  asked for", f"{fit.asked_tokens:,}", planned.pool_flag)] if fit.asked_tokens else []),
         ("context x concurrency", "", ""),
-        *([("  all at once", f"{fit.requests} x {fit.tokens_per_request:,}", "max-running-requests")]
+        *([("  all at once", f"{fit.requests} x {fit.tokens_per_request:,}", planned.requests_flag)]
           if fit.requests else []),
         ("  full context", f"{fit.full_contexts} x {fit.context_tokens:,}", ""),
     ]  # fmt: skip
     lines = [
-        f"{recipe.name}: {recipe.gpu.count} x {recipe.gpu.type}, {recipe.kv_cache_dtype} KV cache{drafting}",
+        f"{recipe.name}: {recipe.gpu.count} x {recipe.gpu.type}, {title}, {recipe.kv_cache_dtype} KV cache{drafting}",
         *(f"{name:<22}{value:>14}  {note}".rstrip() for name, value, note in rows),
     ]
     if fit.problem:

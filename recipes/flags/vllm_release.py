@@ -153,6 +153,7 @@ class _Registration:
             return
         fact = self._fact(key, value)
         if isinstance(fact, dict):
+            owner.pop("optional", None)  # a parser of its own replaces the one that took the word None
             owner.update(fact)
         else:
             owner[key] = owner[key] + fact if add else fact

@@ -9,12 +9,19 @@ from collections.abc import Mapping
 from serving.architecture import Architecture
 from serving.engines import Flags, arguments, count
 from serving.recipe import Recipe
+from serving.start_phases import GRAPHS, WARM_UP
 
 TITLE = "vLLM"
 HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 REQUESTS_METRIC = "vllm:request_success_total"
 READY_LINE = re.compile(r"Application startup complete")
+# After the weights: the profile run, torch.compile and CUDA graphs where they are used, the KV cache.
+PHASE_LINES = (
+    (GRAPHS, re.compile(r"Model loading took ")),
+    (WARM_UP, re.compile(r"Application startup complete")),
+)
+COMPILING_LINE = re.compile(r"torch\.compile (?:took|takes) |Compiling a graph for")
 
 SET_BY_THE_STACK = frozenset({
     "model", "revision", "served-model-name", "host", "port", "api-key", "config", "middleware", "download-dir",
@@ -27,7 +34,7 @@ TENSOR_PARALLEL = "tensor-parallel-size"
 GATE = "serving.engines.gate.Gate"
 """Middleware that asks for the key wherever vLLM itself does not."""
 
-_DEFAULT_MAX_REQUESTS = 256
+_DEFAULT_MAX_REQUESTS = 1024  # of a server on a GPU of 70 GiB or more, vllm/engine/arg_utils.py:2322
 _SUFFIXES = {"k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
 
 
@@ -47,7 +54,11 @@ def kv_cache_dtype(recipe: Recipe) -> str:
 
 
 def kv_bytes_per_layer(recipe: Recipe, model: Architecture) -> int:
-    return model.kv_bytes_per_layer(fp8=kv_cache_dtype(recipe).startswith("fp8"), packed=False)
+    """Sparse attention on Hopper keeps scales and a BF16 rotary part (`fp8_ds_mla`, 656 bytes); nothing else does."""
+    flags = recipe.engine.flags
+    scaled = flags.get("kv-cache-dtype") == "fp8_ds_mla" or flags.get("attention-backend") == "FLASHMLA_SPARSE"
+    scaled = model.index_n_heads > 0 and (scaled or recipe.gpu.capability < 100)
+    return model.kv_bytes_per_layer(fp8=kv_cache_dtype(recipe).startswith("fp8"), packed=not scaled)
 
 
 def longest_request(recipe: Recipe) -> int:
@@ -105,7 +116,7 @@ def cache_folders() -> dict[str, str]:
     return {}
 
 
-def engine_environment(recipe: Recipe, kernel_path: str, *, compiling: bool = False) -> dict[str, str]:
+def engine_environment(recipe: Recipe, kernel_path: str, *, proven: bool = False) -> dict[str, str]:
     weights = {"HF_HOME": recipe.volumes.weights.mount_path} if recipe.download.layout == "hub" else {}
     return {
         "HF_HUB_OFFLINE": "1",  # everything is on the volume; a look-up would only add a failure mode

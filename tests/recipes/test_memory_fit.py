@@ -13,7 +13,7 @@ from serving.errors import ServingError
 from serving.recipe import Gpu, Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-B200 = "glm-5.1-fp8-b200"
+B200 = "glm-5.1-fp8-b200-reference"
 HOPPER_BACKENDS = {"nsa-decode-backend": "fa3", "nsa-prefill-backend": "flashmla_sparse"}
 
 GLM_CONFIG = {
@@ -51,9 +51,13 @@ DEEPSEEK_V3 = Architecture.from_config({
 })  # fmt: skip
 
 
+def recipe(name: str) -> Recipe:
+    return load_recipe(RECIPES / f"{name}.yaml")
+
+
 @pytest.fixture(scope="module")
 def b200() -> Recipe:
-    return load_recipe(RECIPES / f"{B200}.yaml")
+    return recipe(B200)
 
 
 def on_h200(recipe: Recipe, **flags) -> Recipe:
@@ -163,8 +167,7 @@ def test_every_recipe_loads_and_knows_its_kv_bytes(path):
     recipe = load_recipe(path)
     assert recipe.kv_bytes_per_token > 0
     assert Recipe.model_validate(recipe.to_json()) == recipe
-    if recipe.model.architecture:
-        assert fit_memory(recipe).problem is None
+    assert fit_memory(recipe).problem is None
 
 
 def test_two_truths_about_kv_bytes_are_refused(b200):
@@ -262,7 +265,7 @@ def test_what_is_not_modelled_is_said(b200):
 
 def test_without_a_fraction_the_engines_own_applies(b200):
     fit = fit_memory(b200.with_engine_args({"mem-fraction-static": None, "max-total-tokens": None}))
-    assert fit.static_fraction == pytest.approx(0.822, abs=0.001)
+    assert fit.plan.fraction == pytest.approx(0.822, abs=0.001)
     assert fit.problem is None
 
 
@@ -272,7 +275,7 @@ def test_without_a_fraction_the_engines_own_applies(b200):
 def test_command_prints_a_table_and_the_verdict(capsys):
     assert main([B200]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "glm-5.1-fp8-b200: 8 x B200, bfloat16 KV cache, EAGLE"
+    assert lines[0] == f"{B200}: 8 x B200, SGLang, bfloat16 KV cache, drafting with the MTP layer"
     assert any(line.split()[:4] == ["all", "at", "once", "48"] and "1,365" in line for line in lines)
     assert lines[-1].startswith("fits, but a request can't be longer than 65,536 tokens")
 
@@ -285,7 +288,7 @@ def test_command_exits_1_when_it_does_not_fit(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tiny-glm-local"], "Add model.architecture to the recipe"),
+        (["glm-5.2-fp8-h200", "--set", "pipeline-parallel-size=2"], "doesn't know pipeline-parallel-size"),
         (["no-such-recipe"], "No such file"),
         ([B200, "--set", "tp=4"], "engine.flags.tp is 4, gpu.count is 8"),
     ],
@@ -317,15 +320,19 @@ def _row(recipe: Recipe, fit: MemoryFit) -> str:
 def test_docs_show_what_the_command_says(b200):
     docs = (RECIPES.parent / "docs" / "memory.md").read_text(encoding="utf-8")
     uncapped, fp8 = {"max-total-tokens": None}, {"kv-cache-dtype": "fp8_e4m3"}
+    production, hopper, vllm = recipe("glm-5.1-fp8-b200"), recipe("glm-5.1-fp8-h200"), recipe("glm-5.2-fp8-h200")
     shown = [
         b200,
+        production,
         b200.with_engine_args(uncapped),
         b200.with_engine_args({**uncapped, "mem-fraction-static": 0.82}),
         b200.with_engine_args({**uncapped, **fp8}),
         on_h200(b200),
-        on_h200(b200, **uncapped),
+        hopper,
+        hopper.with_engine_args(uncapped),
         on_h200(b200, **uncapped, **fp8),
     ]
     missing = [row for row in (_row(recipe, fit_memory(recipe)) for recipe in shown) if row not in docs]
     assert not missing, "docs/memory.md lacks:\n" + "\n".join(missing)
-    assert report(b200, fit_memory(b200)) in docs
+    assert report(production, fit_memory(production)) in docs
+    assert report(vllm, fit_memory(vllm)) in docs

@@ -31,7 +31,7 @@ COMMON = {
     "--tool-call-parser": "glm47",
     "--max-running-requests": "48",
     "--max-prefill-tokens": "32768",
-    "--max-total-tokens": "65536",
+    "--context-length": "202752",
     "--watchdog-timeout": "1200",
     "--enable-metrics": None,
 }
@@ -42,6 +42,7 @@ H200 = COMMON | {
     "--moe-runner-backend": "auto",
     "--enable-flashinfer-allreduce-fusion": None,
     "--mem-fraction-static": "0.83",
+    "--max-total-tokens": "256000",
 }
 NEXT = COMMON | {
     "--attention-backend": "dsa",
@@ -50,6 +51,7 @@ NEXT = COMMON | {
     "--moe-runner-backend": "flashinfer_trtllm",
     "--flashinfer-allreduce-fusion-backend": "auto",
     "--mem-fraction-static": "0.88",
+    "--max-total-tokens": "524288",
     "--weight-loader-prefetch-checkpoints": None,
 }
 

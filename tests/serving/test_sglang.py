@@ -13,7 +13,7 @@ from tests.serving.conftest import REPO_ROOT
 
 @pytest.fixture
 def glm() -> Recipe:
-    return load_recipe(REPO_ROOT / "recipes" / "glm-5.1-fp8-b200.yaml")
+    return load_recipe(REPO_ROOT / "recipes" / "glm-5.1-fp8-b200-reference.yaml")
 
 
 def flags_of(argv: list[str]) -> dict[str, str | None]:
@@ -108,17 +108,18 @@ def test_the_environment_points_every_jit_cache_into_the_artifact(glm: Recipe) -
     assert environment["TRITON_CACHE_DIR"] == f"{path}/triton"
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["SGLANG_ENABLE_SPEC_V2"] == "1"
-    assert environment["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] == "0"
-    compiling = sglang.engine_environment(glm, path, compiling=True)
-    assert "SGLANG_JIT_DEEPGEMM_PRECOMPILE" not in compiling
-    same = {name: value for name, value in environment.items() if name != "SGLANG_JIT_DEEPGEMM_PRECOMPILE"}
-    assert compiling == same
+    assert "SGLANG_JIT_DEEPGEMM_PRECOMPILE" not in environment
+    # With proven kernels the pass is left out, and nothing else is different.
+    proven = sglang.engine_environment(glm, path, proven=True)
+    assert proven == environment | {"SGLANG_JIT_DEEPGEMM_PRECOMPILE": "0"}
+    # /health is open to anybody: it must not cost a generation.
+    assert environment["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] == "0"
 
 
 def test_the_recipe_may_ask_for_the_pass_over_all_shapes(glm: Recipe) -> None:
     document = glm.to_json()
     document["engine"]["environment"]["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] = "1"
-    environment = sglang.engine_environment(Recipe.model_validate(document), "/k")
+    environment = sglang.engine_environment(Recipe.model_validate(document), "/k", proven=True)
     assert environment["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] == "1"
 
 
