@@ -93,7 +93,7 @@ class Project:
         )
         self.use_recipe()
         self.configure("scaling.maxContainers", "2")
-        self.configure("scaling.scaledownWindow", "60")
+        self.configure("scaling.scaledownWindow", "300")
 
     def use_recipe(self, **engine_environment: str) -> None:
         self.configure("recipe", str(write_recipe(self.folder, self.name, self.base, **engine_environment)))
