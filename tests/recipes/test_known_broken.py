@@ -13,14 +13,22 @@ from recipes.flags.combinations import Finding, find_broken, rules
 from serving.recipe import load_recipe
 
 OLD, NEW = "0.5.10.post1", "0.5.16"
+VLLM = "vllm 0.23.0"
 GLM, LLAMA = "zai-org/GLM-5.1-FP8", "meta-llama/Llama-3.1-8B-Instruct"
 EAGLE = {"speculative-algorithm": "EAGLE"}
 BF16 = {"kv-cache-dtype": "bfloat16"}
 FP8 = {"kv-cache-dtype": "fp8_e4m3"}
+TOOLS = {"enable-auto-tool-choice": True}
+
+
+def load(version: str) -> catalogue.Catalogue:
+    """`0.5.16` is SGLang's, `vllm 0.23.0` vLLM's."""
+    engine, _, number = version.rpartition(" ")
+    return catalogue.load(engine or "sglang", number)
 
 
 def found(flags: dict[str, Any], architecture: str, version: str = OLD, repository: str = GLM) -> dict[str, Finding]:
-    release = catalogue.load("sglang", version)
+    release = load(version)
     return {
         finding.rule: finding
         for finding in find_broken(release, flags, architecture=architecture, repository=repository)
@@ -120,6 +128,8 @@ POSITIVE = [
         "moe-runner-backend",
         "auto",
     ),
+    ("fp8-e4m3-sparse-on-hopper", FP8, "sm90", VLLM, GLM, "kv-cache-dtype", "fp8"),
+    ("tool-choice-without-parser", TOOLS, "sm90", VLLM, LLAMA, "enable-auto-tool-choice", "false"),
 ]
 
 NEGATIVE = [
@@ -144,6 +154,13 @@ NEGATIVE = [
     ("trtllm-prefill-on-hopper", {"nsa-prefill-backend": "flashmla_sparse"}, "sm90", OLD, GLM),
     ("trtllm-moe-on-hopper", {"moe-runner-backend": "flashinfer_trtllm"}, "sm100", OLD, GLM),
     ("trtllm-moe-on-hopper", {"moe-runner-backend": "auto"}, "sm90", OLD, GLM),
+    ("fp8-e4m3-sparse-on-hopper", {"kv-cache-dtype": "fp8"}, "sm90", VLLM, GLM),
+    ("fp8-e4m3-sparse-on-hopper", FP8, "sm100", VLLM, GLM),  # FlashInfer's backend takes it there
+    ("fp8-e4m3-sparse-on-hopper", FP8, "sm90", VLLM, LLAMA),
+    ("fp8-e4m3-sparse-on-hopper", FP8, "sm90", OLD, GLM),  # SGLang has other backends
+    ("tool-choice-without-parser", TOOLS | {"tool-call-parser": "glm47"}, "sm90", VLLM, LLAMA),
+    ("tool-choice-without-parser", {}, "sm90", VLLM, LLAMA),
+    ("tool-choice-without-parser", {"no-enable-auto-tool-choice": True}, "sm90", VLLM, LLAMA),
 ]
 
 
@@ -157,7 +174,7 @@ def test_a_rule_applies_and_its_mend_helps(
     assert f"set {flag} to {value}" in str(finding)
     mended = {**flags, finding.mend_flag: finding.mend_value}
     assert rule not in found(mended, architecture, version, repository)
-    assert catalogue.load("sglang", version).problems(mended) == []
+    assert load(version).problems(mended) == []
 
 
 @pytest.mark.parametrize(("rule", "flags", "architecture", "version", "repository"), NEGATIVE)
@@ -171,10 +188,12 @@ def test_every_rule_is_shown_both_ways_and_names_real_flags() -> None:
     names = [rule.name for rule in rules()]
     assert set(names) == {case[0] for case in POSITIVE} == {case[0] for case in NEGATIVE}
     assert len(names) == len(set(names))
-    releases = [catalogue.load("sglang", version) for version in (OLD, NEW)]
+    releases = [load(version) for version in (OLD, NEW, VLLM)]
     for rule in rules():
+        of_its_engine = [release for release in releases if release.engine == rule.engine]
+        assert of_its_engine
         for flags in [*(flags for flags, _ in rule.when), rule.mend[0]]:
-            assert all(any(release.find(flag) for flag in flags) for release in releases), (rule.name, flags)
+            assert all(any(release.find(flag) for flag in flags) for release in of_its_engine), (rule.name, flags)
 
 
 def test_a_rule_of_another_release_or_engine_does_not_apply() -> None:
@@ -183,6 +202,15 @@ def test_a_rule_of_another_release_or_engine_does_not_apply() -> None:
     rule = "eagle-fp8-kv-by-default"
     assert rule not in {f.rule for f in find_broken(older, EAGLE, architecture="sm100", repository=GLM)}
     assert find_broken(other, EAGLE | FP8, architecture="sm100", repository=GLM) == []
+
+
+@pytest.mark.parametrize("architecture", ["sm90", "sm100", "sm103", "sm120"])
+def test_vllms_mtp_with_an_fp8_cache_is_none_of_sglangs_business(architecture: str) -> None:
+    """SGLang's crash of EAGLE with an FP8 cache (#22359) is its own; GLM-5.2 runs MTP with one on vLLM."""
+    mtp = {"speculative-config": '{"method": "mtp", "num_speculative_tokens": 5}', "kv-cache-dtype": "fp8"}
+    assert found(mtp, architecture, VLLM, "zai-org/GLM-5.2-FP8") == {}
+    # The same names as SGLang's flags, which vLLM does not have, change nothing either.
+    assert "eagle-fp8-kv" not in found(mtp | EAGLE, architecture, VLLM)
 
 
 def test_abbreviated_and_alternative_names_are_seen() -> None:
