@@ -2,7 +2,8 @@
 
 Compiled in place, in the folder from which serving reads: Triton and FlashInfer record absolute paths inside their
 caches, so a finished cache must not be renamed. What makes it complete is the marker, written after everything else
-is on the volume; a run that was cut off leaves no marker and the next one goes on with the kernels it finds.
+is on the volume; a run that was cut off leaves no marker and the next one goes on with the kernels it finds. After the
+compile tool come two or three starts of the server (serving/kernel_proof.py): complete is what a start showed to be.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from serving.engines import EngineModule, engine_for
 from serving.errors import ServingError
 from serving.exit_status import explain
 from serving.kernel_log import KernelLog
+from serving.kernel_proof import fill_and_prove
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify, last_words
 from serving.manifest import (
@@ -32,7 +34,7 @@ from serving.manifest import (
     write_manifest,
     written_again,
 )
-from serving.prime import prime_caches
+from serving.prime import start_and_ask
 from serving.progress import Report, size_text
 from serving.recipe import Recipe
 from serving.redaction import Redactor
@@ -44,6 +46,9 @@ _SECONDS_TO_FALL = 15.0
 
 _OF_THE_TIMEOUT = 0.97
 """A little before Modal would end the container without a word."""
+
+_MOST_UNCOVERED = 20
+"""Of what a start still compiled, so many entries are kept in the manifest."""
 
 _VOLATILE_SUFFIXES = (".lock", ".log", ".tmp", ".partial", ".ninja_log", ".ninja_deps")
 """Files that the caches rewrite whenever they are used: no part of the artifact."""
@@ -61,7 +66,7 @@ def compile_kernels(
 ) -> dict[str, Any]:
     """Compiles for the weights at `commit` into the folder `key` of the kernel volume, unless that is complete.
 
-    Returns `{"key", "files", "bytes", "seconds", "skipped"}`. Raises ServingError; finished kernels stay.
+    Returns `{"key", "files", "bytes", "seconds", "skipped", "proven"}`. Raises ServingError; finished kernels stay.
     """
     folder = Path(recipe.kernel_path(key))
     marker = folder / recipe.compiling.marker
@@ -70,7 +75,8 @@ def compile_kernels(
             write_manifest(done, folder)  # the same content, checked: ends the suspicion that a newer file arouses
             write_atomically(marker, f"{key}\n")
             commit_volume()
-        report(f"kernels: {len(done.files)} files · {size_text(done.bytes)} · already complete")
+        proof = "proven" if done.proven else "no proof that a start compiles nothing"
+        report(f"kernels: {len(done.files)} files · {size_text(done.bytes)} · already complete, {proof}")
         return _result(done, skipped=True)
     check_weights(recipe, commit)
     # Never let an unfinished artifact look finished.
@@ -94,20 +100,37 @@ def compile_kernels(
     try:
         _run_tool(recipe, commit, key, module, report=report, out=out, environment=inherited, redact=redact)
         commit_volume()
-        left = recipe.compiling.timeout * _OF_THE_TIMEOUT - (time.monotonic() - began)
-        prime_caches(
-            *(recipe, commit, key, module),
-            seconds=left,
-            environment=inherited,
-            redact=redact,
+
+        def start(proven: bool, seconds: float) -> list[str]:
+            lines = start_and_ask(
+                *(recipe, commit, key, module),
+                proven=proven,
+                seconds=seconds,
+                environment=inherited,
+                redact=redact,
+                out=out,
+            )
+            commit_volume()
+            return lines
+
+        uncovered = fill_and_prove(
+            start,
+            lambda: {file.path: file.sha256 or "" for file in kernel_files(folder, module)},
+            seconds=recipe.compiling.timeout * _OF_THE_TIMEOUT - (time.monotonic() - began),
+            usd_per_second=per_second,
             report=report,
-            out=out,
         )
         seconds = time.monotonic() - began
         files = kernel_files(folder, module)
         _refuse_incomplete(recipe, key, files, module)
         manifest = KernelsManifest(
-            key=key, created=time.time(), files=files, bytes=sum(f.size for f in files), seconds=round(seconds, 3)
+            key=key,
+            created=time.time(),
+            files=files,
+            bytes=sum(f.size for f in files),
+            seconds=round(seconds, 3),
+            proven=not uncovered,
+            uncovered=uncovered[:_MOST_UNCOVERED],
         )
         write_manifest(manifest, folder)
         commit_volume()
@@ -116,9 +139,15 @@ def compile_kernels(
         commit_volume()
     report(
         f"kernels: {len(files)} files · {size_text(manifest.bytes)} · {seconds:.0f} s on {hardware} · "
-        f"${per_second * seconds:.2f}"
+        f"${per_second * seconds:.2f} · {_proof_text(manifest)}"
     )
     return _result(manifest, skipped=False)
+
+
+def _proof_text(manifest: KernelsManifest) -> str:
+    if manifest.proven:
+        return "proven complete"
+    return f"not proven complete ({manifest.uncovered[0]}): serving keeps the pass over all GEMM shapes"
 
 
 def complete(recipe: Recipe, key: str) -> KernelsManifest | None:
@@ -151,6 +180,7 @@ def _result(manifest: KernelsManifest, *, skipped: bool) -> dict[str, Any]:
         "bytes": manifest.bytes,
         "seconds": 0.0 if skipped else manifest.seconds,
         "skipped": skipped,
+        "proven": manifest.proven,
     }
 
 
@@ -193,7 +223,7 @@ def _run_tool(
 
     argv = module.compile_command(recipe, commit)
     out(f"[compile] {' '.join(argv)}")
-    variables = module.engine_environment(recipe, recipe.kernel_path(key), compiling=True)
+    variables = module.engine_environment(recipe, recipe.kernel_path(key))
     try:
         process = EngineProcess(argv, {**environment, **variables}, LogPump(redact, out, watch))
     except OSError as error:

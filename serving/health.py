@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections.abc import Callable
 
 from serving.engine_process import EngineProcess
 from serving.errors import ServingError
@@ -43,17 +44,20 @@ def wait_until_healthy(
     path: str,
     deadline: float,
     attention: threading.Event,
+    refuse: Callable[[], None] = lambda: None,
     out: LineSink = print_line,
 ) -> int:
     """Polls until 200; returns the number of attempts. Raises ServingError at the engine's death or the deadline.
 
-    `attention` is set by whoever has a reason to look now: the engine's exit, or its own "ready" line.
-    Between such events a look every 10 s (less where the deadline is short) is enough.
+    `attention` is set by whoever has a reason to look now: the engine's exit, its own "ready" line, a reason why this
+    start must end (`refuse` raises it then). Between such events a look every 10 s (less where the deadline is short)
+    is enough.
     """
     interval = min(10.0, max(0.2, deadline / 60))
     started = time.monotonic()
     attempt = 0
     while True:
+        refuse()
         if engine.exited.is_set():
             raise why_it_died(engine, name, "starting")
         attempt += 1
@@ -75,4 +79,4 @@ def wait_until_healthy(
         # A "ready" line comes a moment before the endpoint agrees: look often for a while after one.
         if attention.is_set():
             attention.clear()
-            interval = min(interval, 0.5)
+            interval = min(interval, 0.25)

@@ -26,7 +26,7 @@ def print_line(line: str) -> None:
 class LogPump:
     """Give it an engine's output stream; it returns when the stream ends.
 
-    `out` gets every line worth reading, `watch` every line, progress bars included (both redacted).
+    `out` gets every line worth reading, `watch` every line, progress bars included, after `out` (both redacted).
     """
 
     def __init__(self, redact: Redactor, out: LineSink = print_line, watch: LineSink | None = None) -> None:
@@ -41,12 +41,11 @@ class LogPump:
             line = self._redact(raw.rstrip("\r\n"))
             if not line.strip():
                 continue
+            if not self._is_repeated_bar(line):
+                self.last_lines.append(line)
+                self._out(line)
             if self._watch:
                 self._watch(line)
-            if self._is_repeated_bar(line):
-                continue
-            self.last_lines.append(line)
-            self._out(line)
 
     def _is_repeated_bar(self, line: str) -> bool:
         """A tqdm bar is redrawn thousands of times: one line every few seconds, and its end, are enough."""

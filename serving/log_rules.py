@@ -1,4 +1,6 @@
-"""Known log lines of the stack as data: what each means and what to do about it."""
+"""Known log lines as data: what each means and what to do about it. Here those of every container; each engine's own
+are in serving/log_rules_sglang.py and serving/log_rules_vllm.py.
+"""
 
 from __future__ import annotations
 
@@ -13,187 +15,155 @@ Severity = Literal["info", "monitor", "error", "fatal"]
 class Rule:
     name: str
     pattern: re.Pattern[str]
+    """Searched for in the line without colours and Modal's prefixes, in any case of letters."""
     severity: Severity
+    """info: ignore; monitor: watch it; error: answers may be wrong or a crash is near; fatal: the engine ends."""
     meaning: str
     action: str
     while_compiling: Severity | None = None
     """Severity of the same line during kernel compilation, where it differs."""
+    stops_a_start: bool = False
+    """No container that says this before it is ready may take traffic."""
 
 
-def _rule(
-    name: str, pattern: str, severity: Severity, meaning: str, action: str, while_compiling: Severity | None = None
+def rule(
+    name: str,
+    pattern: str,
+    severity: Severity,
+    meaning: str,
+    action: str = "none",
+    while_compiling: Severity | None = None,
+    *,
+    stops_a_start: bool = False,
 ) -> Rule:
-    return Rule(name, re.compile(pattern, re.IGNORECASE), severity, meaning, action, while_compiling)
+    return Rule(name, re.compile(pattern, re.IGNORECASE), severity, meaning, action, while_compiling, stops_a_start)
 
 
-_FP8_KV_ACTION = "set the flag kv-cache-dtype to bfloat16 in the recipe, then pulumi up"
-
-# The first rule that matches wins: failures before noise.
-RULES: tuple[Rule, ...] = (
-    _rule(
+# The first rule that matches wins: failures before noise, and each engine's own rules before these.
+SHARED: tuple[Rule, ...] = (
+    rule(
         "oom-killer",
         r"\[monitor\] FATAL: \S+ died \(code -9\)",
         "fatal",
         "the engine was killed with SIGKILL: the OOM killer, unless the log shows the engine ending itself before",
-        "lower mem-fraction-static (0.88 to 0.85)",
+        "lower the engine's share of GPU memory (mem-fraction-static 0.88 to 0.85, vLLM: gpu-memory-utilization)",
     ),
-    _rule(
+    rule(
         "platform-kill",
         r"\[monitor\] FATAL: \S+ died \(code 137\)",
         "fatal",
         "SIGKILL from the platform, or the engine ended its own process tree",
         "review Modal timeouts, manual stops and scale-down; look for a crash in the lines above",
     ),
-    _rule(
+    rule(
+        "hang",
+        r"\[monitor\] FATAL: \S+ hangs",
+        "fatal",
+        "requests were in hand and none got anywhere for deadlines.hang seconds",
+        "read the lines above for a stuck collective; the container is replaced",
+    ),
+    rule(
         "died",
         r"\[monitor\] FATAL: ",
         "fatal",
-        "the engine died or hung while serving",
+        "the engine died while serving",
         "read the lines above; the container is replaced",
     ),
-    _rule(
+    rule(
         "start-up-failed",
         r"\[startup\] FATAL: ",
         "fatal",
         "this container never got ready and takes no traffic",
         "do what the line says",
     ),
-    _rule(
+    rule(
         "gpu-oom",
         r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|Not enough memory\. Please try",
         "fatal",
         "GPU memory is exhausted",
-        "lower mem-fraction-static (0.88 to 0.85) before raising max-running-requests",
+        "lower mem-fraction-static (0.88 to 0.85; vLLM: gpu-memory-utilization or max-num-seqs) before raising the "
+        "number of running requests",
     ),
-    _rule(
-        "scheduler-exception",
-        r"\b\w+ hit an exception: ",
+    rule(
+        "cuda-error",
+        r"CUDA error: |CUDA_ERROR_|cudaError|device-side assert|NCCL error|ncclUnhandledCudaError|Xid ",
         "fatal",
-        "a worker process of the engine raised",
-        "read the traceback that follows; its last line names the cause",
+        "a GPU, its driver or the link between GPUs failed",
+        "if it comes back on new containers, look for a kernel or flag that this GPU does not support",
     ),
-    _rule(
-        "child-crashed",
-        r"Subprocess \S+ \(pid=\d+\) crashed with exit code",
-        "fatal",
-        "a worker process of the engine died",
-        "exit code -9: GPU host out of memory, lower mem-fraction-static; otherwise read the lines above",
-    ),
-    _rule(
-        "child-failed",
-        r"It usually means (?:one|the) child failed",
-        "fatal",
-        "a worker process failed; the engine ends itself",
-        "read the traceback above",
-    ),
-    _rule(
-        "watchdog",
-        r"Watchdog timeout|watchdog.*timed out",
-        "fatal",
-        "one forward batch took longer than watchdog-timeout",
-        "look for a stuck collective or a JIT compilation above; raise watchdog-timeout only if it was slow, not stuck",
-    ),
-    _rule(
+    rule(
         "corrupt-weights",
         r"SafetensorError|HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer|incomplete metadata|checksum mismatch",
         "fatal",
         "a weight shard on the volume is damaged",
         "pulumi refresh, so that the damaged file alone is fetched again",
     ),
-    _rule(
+    rule(
         "unknown-flag",
-        r"launch_server.*error: (?:unrecognized arguments|argument )|error: unrecognized arguments",
+        r"error: unrecognized arguments|launch_server.*error: argument |vllm(?: serve)?: error: "
+        r"|sglang_server: error: ",
         "fatal",
-        "the engine does not know one of the recipe's flags",
+        "the engine does not take one of the recipe's flags",
         "correct engine.flags in the recipe for this engine version",
     ),
-    _rule(
+    rule(
         "port-taken",
         r"address already in use",
         "fatal",
         "the engine's port is taken",
         "end the other process, or change port in the recipe",
     ),
-    # Rows 8 and 9 of the known compile noise are errors in serving: EAGLE with FP8 KV crashes on Blackwell.
-    _rule(
-        "fp8-kv-cache",
-        r"Setting KV cache dtype to fp8|KV cache dtype (?:is )?set to fp8|KV Cache is allocated\. dtype: torch\.float8",
-        "error",
-        "the KV cache is FP8: with EAGLE on SM100 a known crash (SGLang #22359)",
-        _FP8_KV_ACTION,
-        while_compiling="info",
-    ),
-    _rule(
-        "fp8-kv-unscaled",
-        r"FP8 KV cache.*no scaling factors|no scaling factors.*(?:FP8|KV).*default",
-        "error",
-        "FP8 KV cache without scaling factors: answers lose accuracy",
-        _FP8_KV_ACTION,
-        while_compiling="info",
-    ),
-    _rule(
+    rule(
         "slow-health",
         r"\[health\] passed on attempt (?:1[5-9]|[2-9]\d|\d{3,})\b",
         "monitor",
         "slow weight load or graph capture",
         "near the health deadline: check volume throughput; consider a longer startup deadline",
     ),
-    _rule("fast-health", r"\[health\] passed on attempt \d+", "info", "the engine is up", "none"),
-    _rule(
-        "not-ue8m0",
-        r"scale_fmt of checkpoint is not ue8m0",
+    rule("fast-health", r"\[health\] passed on attempt \d+", "info", "the engine is up: hot volumes and graphs"),
+    rule(
+        "kernels-not-proven",
+        r"\[startup\] kernels not proven complete",
         "monitor",
-        "DeepGEMM runs with another scale format than Blackwell's own; typical of E4M3 checkpoints",
-        "watch the output quality",
+        "the engine makes its pass over all GEMM shapes at every start",
+        "remove the artifact's marker and run pulumi up, so that it is compiled and proven anew",
     ),
-    _rule(
-        "torch-tensor-return",
-        r"torch\.Tensor.*return type.*deprecated|return type.*torch\.Tensor.*deprecated",
-        "monitor",
-        "flashinfer.jit uses a deprecated return type",
-        "none today; goes away when SGLang moves to a newer FlashInfer",
+    rule(
+        "server-error",
+        r'"(?:GET|POST) /(?!health)\S* HTTP/1\.\d" 5\d\d',
+        "error",
+        "a request was answered with a server error",
+        "read the engine's lines around it",
     ),
-    _rule("orjson", r"ORJSONResponse.*deprecat", "info", "FastAPI deprecation inside SGLang", "none"),
-    _rule(
-        "generation-flags",
-        r"generation flags are not valid|generation flags.*(?:ignored|invalid)",
+    rule(
+        "traceback",
+        r"Traceback \(most recent call last\)",
+        "error",
+        "the engine raised an exception",
+        "read the frames that follow; the first line after them that is not indented names the cause",
+    ),
+    rule(
+        "nccl-not-destroyed",
+        r"destroy_process_group\(\) was not called|process group has NOT been destroyed",
         "info",
-        "generation defaults such as top_p reported during the compile warm-up",
-        "none",
+        "PyTorch's note when the engine's processes end",
     ),
-    _rule(
-        "package-walk",
-        r"Unexpected error during package walk: cutlass\.cute\.experimental",
-        "info",
-        "FlashInfer's autotuner looks for an optional package; autotuning still completes",
-        "none",
-    ),
-    _rule(
+    rule(
         "leaked-semaphore",
         r"leaked (?:semaphore|shared_memory)|resource_tracker: There appear to be",
         "info",
         "Python's clean-up after the tensor-parallel workers have ended",
-        "none",
     ),
-    _rule(
+    rule(
         "gloo-peers",
         r"\[Gloo\] Rank \d+ is connected to \d+ peer ranks|Gloo Rank \d+ connected",
         "info",
         "Gloo serves local control groups only; GPU traffic is NCCL's",
-        "none",
     ),
-    _rule(
-        "sparse-mla",
-        r"Force NSA prefill to .*sparse MLA|MHA_ONE_SHOT.*disabled",
+    rule(
+        "python-deprecation",
+        r"(?:Deprecation|PendingDeprecation|Future|Syntax)Warning: ",
         "info",
-        "the TRT-LLM sparse MLA path, expected for GLM-5 on Blackwell",
-        "none",
-    ),
-    _rule(
-        "kernels-compiled",
-        r"DeepGEMM Kernels compilation finished successfully",
-        "info",
-        "the kernels are cached for later cold starts",
-        "none; the marker file confirms it",
+        "a Python library's note to its own developers",
     ),
 )

@@ -1,19 +1,25 @@
 """What a log line of the stack means and what to do about it: known noise, things to watch, and failures.
 
-`python -m serving.log_triage FILE` prints a report of a saved log (`-` reads stdin).
+    python -m serving.log_triage FILE                           a saved log
+    modal app logs glm-5.1-production | python -m serving.log_triage -
+
+Exit status: 0 nothing worse than things to watch, 1 an error or a failure was found, 2 wrong usage or no such file.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from serving.log_rules import RULES, Severity
+from serving.log_lines import plain
+from serving.log_rules import SHARED, Rule, Severity
+from serving.log_rules_sglang import SGLANG
+from serving.log_rules_vllm import VLLM
 
-_ORDER: dict[str, int] = {"fatal": 0, "error": 1, "monitor": 2, "info": 3}
+_BY_ENGINE: dict[str, tuple[Rule, ...]] = {"sglang": (*SGLANG, *SHARED), "vllm": (*VLLM, *SHARED)}
+_ALL: tuple[Rule, ...] = (*SGLANG, *VLLM, *SHARED)
 
 
 @dataclass(frozen=True)
@@ -22,14 +28,17 @@ class Finding:
     severity: Severity
     meaning: str
     action: str
+    stops_a_start: bool = False
 
 
-def classify(line: str, *, compiling: bool = False) -> Finding | None:
-    """What `line` is known to mean; None for a line that needs no explanation."""
-    for rule in RULES:
-        if rule.pattern.search(line):
+def classify(line: str, *, compiling: bool = False, engine: str | None = None) -> Finding | None:
+    """What `line` is known to mean, by the rules of `engine` (else of all); None for one that needs no explanation."""
+    text = plain(line)
+    for rule in _BY_ENGINE.get(engine or "", _ALL):
+        if rule.pattern.search(text):
             severity = rule.while_compiling if compiling and rule.while_compiling else rule.severity
-            return Finding(rule.name, severity, rule.meaning, rule.action)
+            stops = rule.stops_a_start and severity == rule.severity
+            return Finding(rule.name, severity, rule.meaning, rule.action, stops)
     return None
 
 
@@ -37,7 +46,9 @@ _EXCEPTION = re.compile(r"^(?:\[[^\]]*\]\s*)?((?:[\w.]*\.)?\w*(?:Error|Exception
 _ANY_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: |$)")
 _USAGE_ERROR = re.compile(r"\berror: .+")
 _TRACEBACK = "Traceback (most recent call last):"
-_GENERIC = ("child-failed", "scheduler-exception")
+# vLLM writes its prefix before every line of a traceback.
+_VLLM_PREFIX = re.compile(r"^(?:\([^)]*\)\s)?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]+ \[[^\]]*\] ?")
+_GENERIC = ("child-failed", "scheduler-exception", "engine-core-failed", "worker-died")
 
 
 def cause_of_failure(lines: Iterable[str]) -> str | None:
@@ -49,6 +60,7 @@ def cause_of_failure(lines: Iterable[str]) -> str | None:
     exception = usage = crash = None
     in_traceback = False
     for line in lines:
+        line = _VLLM_PREFIX.sub("", plain(line))
         text = line.strip()
         if _TRACEBACK in text:
             in_traceback = True
@@ -56,9 +68,9 @@ def cause_of_failure(lines: Iterable[str]) -> str | None:
             # Frames are indented; the first line that is not is the exception, whatever its class is called.
             in_traceback = False
             if _ANY_EXCEPTION.match(text):
-                exception = text
+                exception = _better(exception, text)
         elif match := _EXCEPTION.match(text):
-            exception = match.group(1)
+            exception = _better(exception, match.group(1))
         elif match := _USAGE_ERROR.search(text):
             usage = match.group(0)
         else:
@@ -66,6 +78,11 @@ def cause_of_failure(lines: Iterable[str]) -> str | None:
             if finding and finding.severity == "fatal" and finding.rule not in _GENERIC:
                 crash = text
     return exception or usage or crash
+
+
+def _better(known: str | None, found: str) -> str:
+    """The later one, unless it only reports that something else failed (`… See root cause above.`)."""
+    return known if known and re.search(r"root cause above|stack trace \(above\)", found) else found
 
 
 def last_words(lines: Sequence[str]) -> str:
@@ -76,44 +93,35 @@ def last_words(lines: Sequence[str]) -> str:
     return f"; its last line: {last[:200]}" if last else "; it said nothing"
 
 
-def report(lines: Iterable[str], *, compiling: bool = False) -> str:
-    """One paragraph per kind of known line, worst first."""
-    counts: Counter[Finding] = Counter()
-    first: dict[Finding, tuple[int, str]] = {}
-    total = 0
-    for total, line in enumerate(lines, 1):
-        finding = classify(line, compiling=compiling)
-        if finding:
-            counts[finding] += 1
-            first.setdefault(finding, (total, line.strip()[:160]))
-    if not counts:
-        return f"{total} lines, none that needs explaining"
-    parts = [f"{total} lines, {sum(counts.values())} known"]
-    for finding in sorted(counts, key=lambda f: (_ORDER[f.severity], first[f][0])):
-        number, line = first[finding]
-        parts.append(
-            f"{finding.severity.upper():8}{finding.rule} ({counts[finding]}x, first in line {number})\n"
-            f"        {line}\n        meaning: {finding.meaning}\n        action:  {finding.action}"
-        )
-    return "\n".join(parts)
-
-
 def main(arguments: list[str]) -> int:
-    compiling = "--compile" in arguments
-    files = [a for a in arguments if a != "--compile"]
-    if len(files) != 1:
-        print("usage: python -m serving.log_triage [--compile] FILE   (- reads stdin)", file=sys.stderr)
+    from serving.log_report import LogReport
+
+    options = {"--compile", "--sglang", "--vllm"}
+    chosen = {argument for argument in arguments if argument in options}
+    files = [argument for argument in arguments if argument not in options]
+    if len(files) != 1 or (files[0].startswith("-") and files[0] != "-") or len(chosen - {"--compile"}) > 1:
+        print(
+            "usage: python -m serving.log_triage [--compile] [--sglang | --vllm] FILE   (- reads a pipe)\n"
+            "  --compile   it is the log of a kernel compilation\n"
+            "  --sglang, --vllm   this engine's rules alone",
+            file=sys.stderr,
+        )
         return 2
+    engine = next((name.removeprefix("--") for name in chosen - {"--compile"}), None)
+    report = LogReport(compiling="--compile" in chosen, engine=engine)
     try:
         if files[0] == "-":
-            print(report(sys.stdin, compiling=compiling))
+            report.read_all(sys.stdin)
         else:
             with open(files[0], encoding="utf-8", errors="replace") as file:
-                print(report(file, compiling=compiling))
+                report.read_all(file)
     except OSError as error:
-        print(f"cannot read {files[0]}: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+        print(f"cannot read {files[0]}: {error.strerror}. Next: give a log file, or - for a pipe", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass  # `modal app logs --follow` was interrupted: what came by then is the report
+    print(report.text())
+    return 1 if report.alarming else 0
 
 
 if __name__ == "__main__":

@@ -50,6 +50,10 @@ class KernelsManifest(Manifest):
     key: str
     seconds: float
     """How long the compilation took."""
+    proven: bool = False
+    """Whether a start with these kernels compiled nothing. Unknown, so no, of artifacts made before this was asked."""
+    uncovered: list[str] = []
+    """What the last proof start still compiled."""
 
 
 M = TypeVar("M", bound=Manifest)

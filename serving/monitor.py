@@ -69,6 +69,7 @@ class Monitor:
         out: LineSink = print_line,
         *,
         api_key: str = "",
+        after_look: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._module = module
@@ -76,6 +77,7 @@ class Monitor:
         self._die = die
         self._out = out
         self._api_key = api_key
+        self._after_look = after_look
         self._stopping = threading.Event()
         self._watches_hangs = module.has_metrics(recipe)
         self._thread = threading.Thread(target=self._run, name="engine-monitor", daemon=True)
@@ -112,6 +114,7 @@ class Monitor:
                     )
                     self._die()
                     return
+            self._after_look()
 
     def _scrape(self) -> dict[str, float] | None:
         timeout = max(1.0, min(10.0, self._recipe.deadlines.hang / 4))

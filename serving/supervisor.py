@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,17 +13,28 @@ from pathlib import Path
 
 from serving.engine_process import EngineProcess
 from serving.engines import engine_for
+from serving.engines.gate import METRICS_FILE_VARIABLE
 from serving.errors import ServingError
 from serving.exit_status import CLEAN_AFTER_SIGTERM
 from serving.health import wait_until_healthy, why_it_died
+from serving.key_file import KeyFile
 from serving.log_pump import LineSink, LogPump, print_line
-from serving.log_triage import classify
+from serving.log_watch import LogWatch
 from serving.loopback import is_taken, request
 from serving.monitor import Monitor, scrape
+from serving.own_metrics import MetricsFile, metrics_text
 from serving.recipe import Recipe
 from serving.redaction import Redactor
-from serving.verify import check_kernels, check_weights
-from serving.warmup import warm_up
+from serving.side_check import SideCheck
+from serving.start_phases import WARM_UP, StartPhases, ready_line
+from serving.verify import check_kernels, check_weights, find_kernels, find_weights
+from serving.warmup import ask_all_sizes, warm_up
+
+_WARM_BATCH = 8
+"""Requests at once in the warm-up: enough for the kernels of larger batches, few enough not to delay a warm start."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for the check of all files once an engine has failed: its message is the better one."""
 
 _OWN_QUESTION = re.compile(r'127\.0\.0\.1:\d+ - "GET /(?:metrics|health) HTTP/1\.1"')
 
@@ -73,27 +82,78 @@ class Supervisor:
         self._out = out
         self._end = die
         self._attention = threading.Event()
-        self._refused: str | None = None
-        self._told: set[str] = set()
-        self._config_folder: Path | None = None
+        self._log = LogWatch(recipe.engine.name, out)
+        self._beside: SideCheck | None = None
+        self._key_file: KeyFile | None = None
+        self._metrics: MetricsFile | None = None
         self._engine: EngineProcess | None = None
         self._monitor: Monitor | None = None
         self.phases: dict[str, float] = {}
         """Seconds that each part of the start took, once it is over."""
 
-    def start(self) -> None:
-        """Raises ServingError, with the engine and everything it started gone, where it can't become ready."""
-        began = time.monotonic()
+    def start(self, volumes: float = 0.0) -> None:
+        """`volumes`: seconds that reloading them took before this.
+
+        Raises ServingError, with the engine and everything it started gone, where it can't become ready.
+        """
+        clock = StartPhases(self._module.PHASE_LINES, volumes)
         try:
-            weights = check_weights(self._recipe, self._commit)
-            if self._recipe.kernels:
-                check_kernels(self._recipe, self._kernel_key)
-            checked = time.monotonic()
-            self._out(
-                f"[startup] {self._recipe.model.repo}@{self._commit[:12]}: {len(weights.files)} files, "
-                f"{weights.bytes / 1e9:.1f} GB; kernels {self._kernel_key or '-'}"
-            )
-            engine = self._launch()
+            proven = self._look_at_volumes()
+            engine = self._launch(clock, proven)
+            self._wait_until_healthy(engine)
+            self._remove_key_file()
+            clock.begin(WARM_UP)
+            self._refuse_open_doors()
+            self._warm_up(engine)
+            self._refuse()
+            self._whole_check()
+        except BaseException as error:
+            self._clean_up()
+            if isinstance(error, ServingError):
+                error = ServingError(self._redact(str(error)))
+                self._say(f"[startup] FATAL: {error}")
+                raise error from None
+            raise
+        self.phases = clock.end()
+        self._write_metrics()
+        self._monitor = Monitor(
+            engine,
+            self._module,
+            self._recipe,
+            self._ended_badly,
+            self._say,
+            api_key=self._api_key,
+            after_look=self._write_metrics,
+        )
+        self._monitor.start()
+        self._out(ready_line(self.phases))
+
+    def _look_at_volumes(self) -> bool:
+        """Is everything there, by its marks? The files themselves are gone through beside the engine's start.
+
+        Returns whether the kernels were proven complete. Raises ServingError.
+        """
+        recipe, key = self._recipe, self._kernel_key
+        weights = find_weights(recipe, self._commit)
+        kernels = find_kernels(recipe, key) if recipe.kernels else None
+        self._out(
+            f"[startup] {recipe.model.repo}@{self._commit[:12]}: {len(weights.files)} files, "
+            f"{weights.bytes / 1e9:.1f} GB; kernels {key or '-'}"
+        )
+
+        def check_all_files() -> None:
+            check_weights(recipe, self._commit)
+            if recipe.kernels:
+                check_kernels(recipe, key)
+
+        self._beside = SideCheck(check_all_files, self._attention.set)
+        if kernels and not kernels.proven:
+            why = f"{kernels.uncovered[0]} was still compiled" if kernels.uncovered else "no proof start was made"
+            self._say(f"[startup] kernels not proven complete: {why}, the DeepGEMM pass stays on")
+        return bool(kernels and kernels.proven)
+
+    def _wait_until_healthy(self, engine: EngineProcess) -> None:
+        try:
             wait_until_healthy(
                 engine,
                 name=self._module.TITLE,
@@ -101,29 +161,23 @@ class Supervisor:
                 path=self._module.HEALTH_PATH,
                 deadline=self._recipe.deadlines.health,
                 attention=self._attention,
-                out=self._out,
+                refuse=self._refuse,
+                out=self._say,
             )
-            self._remove_config()
-            if self._refused:
-                raise ServingError(self._refused)
-            self._refuse_open_doors()
-            loaded = time.monotonic()
-            self._warm_up(engine)
-        except BaseException as error:
-            self._remove_config()
-            if self._engine:
-                self._engine.kill()
-            if isinstance(error, ServingError):
-                error = ServingError(self._redact(str(error)))
-                self._out(f"[startup] FATAL: {error}")
-                raise error from None
+        except ServingError:
+            # An engine that dies of a missing or damaged file says so less well than the check.
+            self._whole_check(_PATIENCE)
             raise
-        warm = time.monotonic()
-        self._monitor = Monitor(engine, self._module, self._recipe, self._ended_badly, self._out, api_key=self._api_key)
-        self._monitor.start()
-        self.phases = {"checks": checked - began, "load": loaded - checked, "warm-up": warm - loaded}
-        parts = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self.phases.items())
-        self._out(f"ready in {warm - began:.1f} s: {parts}")
+
+    def _refuse(self) -> None:
+        """Raises ServingError where this start must end although the engine lives."""
+        self._whole_check(0)
+        if self._log.refusal:
+            raise ServingError(self._log.refusal)
+
+    def _whole_check(self, seconds: float | None = None) -> None:
+        if self._beside:
+            self._beside.wait(seconds)
 
     def finished_requests(self) -> int:
         """How many requests the engine has answered so far, the warm-up's included; 0 where it does not say."""
@@ -134,7 +188,9 @@ class Supervisor:
         """SIGTERM, the recipe's seconds to drain, then SIGKILL to whatever is left of the engine's session."""
         if self._monitor:
             self._monitor.stop()
-        self._remove_config()
+        self._remove_key_file()
+        if self._metrics:
+            self._metrics.close()
         if self._engine is None:
             return
         began = time.monotonic()
@@ -148,7 +204,7 @@ class Supervisor:
         else:
             self._out(f"[shutdown] {name} ended with code {code} while stopping")
 
-    def _launch(self) -> EngineProcess:
+    def _launch(self, clock: StartPhases, proven: bool) -> EngineProcess:
         recipe = self._recipe
         if is_taken(recipe.port):
             # The engine would find out after minutes of loading; until then somebody else would answer its health.
@@ -156,15 +212,24 @@ class Supervisor:
                 f"port {recipe.port} of the container is already taken: {self._module.TITLE} could not listen on it. "
                 "Next: set another `port` in the recipe, then pulumi up"
             )
-        config_path = self._write_config()
+        self._metrics = MetricsFile(self._out)
+        content = self._module.config_file(self._api_key, self._release)
+        self._key_file = KeyFile(content) if content else None
+        config_path = self._key_file.path if self._key_file else None
         argv = self._module.launch_command(recipe, self._commit, config_path=config_path, release=self._release)
         variables = {
             "PYTHONPATH": _with_own_source(self._environment.get("PYTHONPATH", "")),
-            **self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key)),
+            METRICS_FILE_VARIABLE: str(self._metrics.path),
+            **self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key), proven=proven),
             **self._module.secret_environment(self._api_key),
         }
         self._out(f"[startup] {' '.join(argv)}")
-        pump = LogPump(self._redact, self._forward, self._watch)
+
+        def watch(line: str) -> None:
+            clock.read(line)
+            self._watch(line)
+
+        pump = LogPump(self._redact, self._forward, watch)
         try:
             self._engine = EngineProcess(argv, {**self._environment, **variables}, pump, self._attention.set)
         except OSError as error:
@@ -180,18 +245,23 @@ class Supervisor:
             self._out(line)
 
     def _watch(self, line: str) -> None:
-        if self._module.READY_LINE.search(line):
+        self._log.read(line)
+        if self._module.READY_LINE.search(line) or self._log.refusal:
             self._attention.set()
-        finding = classify(line)
-        if finding and finding.severity == "error" and finding.rule not in self._told:
-            self._told.add(finding.rule)
-            self._out(f"[triage] error: {finding.meaning}. Next: {finding.action}")
-            # While starting this stops the start: no request shall meet the crash or the bad answers it announces.
-            self._refused = self._refused or f"{finding.meaning} ({line.strip()[:120]}). Next: {finding.action}"
+
+    def _say(self, line: str) -> None:
+        """A line of our own, which triage may know as well."""
+        self._out(line)
+        self._log.count(line)
+
+    def _write_metrics(self) -> None:
+        if self._metrics:
+            self._metrics.write(metrics_text(self._release, self.phases, self._log.counts()))
 
     def _warm_up(self, engine: EngineProcess) -> None:
         try:
             warm_up(self._recipe, api_key=self._api_key, out=self._out)
+            ask_all_sizes(self._recipe, api_key=self._api_key, batch=_WARM_BATCH, out=self._out)
         except ServingError:
             # A lost connection mostly means that the engine is going down: its own last words say more.
             if engine.exited.wait(timeout=10 if "connection lost" in str(sys.exc_info()[1]) else 0):
@@ -214,26 +284,16 @@ class Supervisor:
             )
 
     def _ended_badly(self) -> None:
-        if self._engine:
-            self._engine.kill()
+        self._clean_up()
         self._end()
 
-    def _write_config(self) -> str | None:
-        """The API key in a file only this user can read: arguments are visible to every process of the machine."""
-        content = self._module.config_file(self._api_key, self._release)
-        if not content:
-            return None
-        self._config_folder = Path(tempfile.mkdtemp(prefix="engine-"))  # mode 0700
-        path = self._config_folder / "config.yaml"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        return str(path)
+    def _clean_up(self) -> None:
+        self._remove_key_file()
+        if self._engine:
+            self._engine.kill()
+        if self._metrics:
+            self._metrics.close()
 
-    def _remove_config(self) -> None:
-        folder, self._config_folder = self._config_folder, None
-        if folder:
-            try:
-                shutil.rmtree(folder)
-            except OSError as error:
-                self._out(f"[startup] could not remove the engine's key file {folder}: {error.strerror}")
+    def _remove_key_file(self) -> None:
+        if self._key_file:
+            self._key_file.remove(self._out)

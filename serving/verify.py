@@ -19,28 +19,48 @@ _MAX_HEADER = 100_000_000
 
 def check_weights(recipe: Recipe, commit: str) -> WeightsManifest:
     """Sentinel, manifest, and every file with its recorded size. Raises ServingError naming the first one wrong."""
+    manifest = find_weights(recipe, commit)
+    _refuse_differences("weights", _weights_place(recipe, commit), manifest, Path(recipe.model_path(commit)))
+    return manifest
+
+
+def find_weights(recipe: Recipe, commit: str) -> WeightsManifest:
+    """Sentinel and manifest alone: a matter of two files. Raises ServingError."""
     folder = Path(recipe.model_path(commit))
-    where = f"volume {recipe.volumes.weights.name}:/{recipe.weights_folder(commit)}"
+    where = _weights_place(recipe, commit)
     if not (folder / SENTINEL).is_file():
         raise ServingError(f"weights: {where} has no {SENTINEL}: the download is not complete. {_MEND}")
     manifest = read_manifest(WeightsManifest, folder)
     if manifest is None:
         raise ServingError(f"weights: {where} has no readable .manifest.json: the download is not complete. {_MEND}")
-    _refuse_differences("weights", where, manifest, folder)
     return manifest
+
+
+def _weights_place(recipe: Recipe, commit: str) -> str:
+    return f"volume {recipe.volumes.weights.name}:/{recipe.weights_folder(commit)}"
 
 
 def check_kernels(recipe: Recipe, key: str) -> KernelsManifest:
     """Marker, manifest, and every file with its recorded size. Raises ServingError naming the first one wrong."""
+    manifest = find_kernels(recipe, key)
+    _refuse_differences("kernels", _kernels_place(recipe, key), manifest, Path(recipe.kernel_path(key)))
+    return manifest
+
+
+def find_kernels(recipe: Recipe, key: str) -> KernelsManifest:
+    """Marker and manifest alone. Raises ServingError."""
     folder = Path(recipe.kernel_path(key))
-    where = f"volume {recipe.volumes.kernels.name}:/{key}"
+    where = _kernels_place(recipe, key)
     if not (folder / recipe.compiling.marker).is_file():
         raise ServingError(f"kernels: {where} has no {recipe.compiling.marker}: not compiled for this key yet. {_MEND}")
     manifest = read_manifest(KernelsManifest, folder)
     if manifest is None:
         raise ServingError(f"kernels: {where} has no readable .manifest.json: compilation not complete. {_MEND}")
-    _refuse_differences("kernels", where, manifest, folder)
     return manifest
+
+
+def _kernels_place(recipe: Recipe, key: str) -> str:
+    return f"volume {recipe.volumes.kernels.name}:/{key}"
 
 
 def _refuse_differences(kind: str, where: str, manifest: Manifest, folder: Path) -> None:

@@ -7,6 +7,7 @@ version that cannot get there takes no traffic.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import modal
@@ -34,8 +35,10 @@ class Lifecycle:
 
     @modal.enter()
     def start(self) -> None:
+        began = time.monotonic()
         _weights.reload()
         _kernels.reload()
+        reloaded = time.monotonic() - began
         reports = StackDict(params.jobs_dict)
         try:
             if not os.environ.get(recipe.secrets.api_key.key):
@@ -45,7 +48,7 @@ class Lifecycle:
                     "Next: pulumi up --refresh"
                 )
             self._supervisor = Supervisor(recipe, params.commit, params.kernel_key, release=params.release)
-            self._supervisor.start()
+            self._supervisor.start(volumes=reloaded)
         except Exception as error:
             reports.failed(params.release, str(error) or type(error).__name__)
             raise

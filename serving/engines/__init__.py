@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from serving.architecture import Architecture
@@ -25,6 +25,10 @@ class EngineModule(Protocol):
     """The counter of answered requests, one sample per label."""
     READY_LINE: re.Pattern[str]
     """The line after which the health endpoint is worth asking at once."""
+    PHASE_LINES: Sequence[tuple[str, re.Pattern[str]]]
+    """Phases of a start after `load`, each with the line that it begins with, in their order."""
+    COMPILING_LINE: re.Pattern[str]
+    """A line that tells of a kernel being compiled."""
 
     SET_BY_THE_STACK: frozenset[str]
     """Flags that a recipe may not set."""
@@ -83,8 +87,8 @@ class EngineModule(Protocol):
         """The process that fills the kernel caches; gets no key. Only asked where the recipe has kernels."""
         ...
 
-    def engine_environment(self, recipe: Recipe, kernel_path: str, *, compiling: bool = False) -> dict[str, str]:
-        """Variables to set on top of the container's own."""
+    def engine_environment(self, recipe: Recipe, kernel_path: str, *, proven: bool = False) -> dict[str, str]:
+        """Variables to set on top of the container's own; `proven`: a start with these kernels compiled nothing."""
         ...
 
     def cache_folders(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The gate: an ASGI middleware inside the engine's own process that asks for the key where the engine does not.
 
 With a key set SGLang still answers `/metrics` and `/health_generate` (a free generation) to anybody, and vLLM (0.23.0)
-checks `/v1`, `/v2` and `/inference` alone: `/invocations` and `/tokenize` work the model without a key. Behind the gate everything needs
-`Authorization: Bearer <key>` but two things:
+checks `/v1`, `/v2` and `/inference` alone: `/invocations` and `/tokenize` work the model without a key. Behind the
+gate everything needs `Authorization: Bearer <key>` but two things:
 
 - `GET /health`, for keep-warm pings and load balancers, which have no key. It must cost nothing then: vLLM's only
   looks at its engine; SGLang's would generate a token, which `SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION=0` (set by

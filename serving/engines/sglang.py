@@ -9,12 +9,20 @@ from collections.abc import Mapping
 from serving.architecture import Architecture
 from serving.engines import Flags, arguments, count
 from serving.recipe import Recipe
+from serving.start_phases import GRAPHS, WARM_UP
 
 TITLE = "SGLang"
 HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 REQUESTS_METRIC = "sglang:num_requests_total"
 READY_LINE = re.compile(r"The server is fired up and ready to roll")
+# 0.5.10: "Capture cuda graph begin.", 0.5.16: "Capture target verify CUDA graph begin."
+PHASE_LINES = (
+    (GRAPHS, re.compile(r"Capture (?:[\w-]+ )*cuda graph begin", re.IGNORECASE)),
+    (WARM_UP, re.compile(r"Application startup complete")),
+)
+# DeepGEMM's own pass, and what ninja prints for tvm-ffi and FlashInfer: "[1/2] /usr/local/cuda/bin/nvcc …".
+COMPILING_LINE = re.compile(r"DeepGEMM JIT Compiling for|^\[\d+/\d+\] \S*(?:nvcc|c\+\+|g\+\+|clang|ninja)\b")
 
 SET_BY_THE_STACK = frozenset({
     "model", "model-path", "served-model-name", "host", "port", "api-key", "admin-api-key", "config", "weight-version",
@@ -124,7 +132,7 @@ def cache_folders() -> dict[str, str]:
     return dict(_CACHES)
 
 
-def engine_environment(recipe: Recipe, kernel_path: str, *, compiling: bool = False) -> dict[str, str]:
+def engine_environment(recipe: Recipe, kernel_path: str, *, proven: bool = False) -> dict[str, str]:
     environment = {
         "HF_HUB_OFFLINE": "1",  # everything is on the volume; a look-up would only add a failure mode
         "PYTHONUNBUFFERED": "1",  # its output is a pipe: lines as they happen, not in 8 KiB blocks
@@ -133,10 +141,9 @@ def engine_environment(recipe: Recipe, kernel_path: str, *, compiling: bool = Fa
         **{variable: f"{kernel_path}/{folder}" for variable, folder in _CACHES.items()},
         **recipe.engine.environment,
     }
-    if not compiling:
+    if proven:
         # Even with all kernels on disk SGLang runs every GEMM shape over 16,384 sizes at each start (measured:
-        # 124 s to ready with it, 53 s without). The artifact was proven complete before the engine starts; what
-        # might still be missing is compiled when first needed.
+        # 124 s to ready with it, 53 s without). A start without it has compiled nothing, so it would do nothing else.
         environment.setdefault("SGLANG_JIT_DEEPGEMM_PRECOMPILE", "0")
     return environment
 

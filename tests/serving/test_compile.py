@@ -48,7 +48,7 @@ def test_all_caches_are_filled_and_the_marker_comes_last(stack: Stack, container
         out=lambda _: None,
         environment=container_environment,
     )
-    assert seen == [(False, False), (True, False), (True, True)]
+    assert seen == [(False, False)] * 3 + [(True, False), (True, True)]  # the tool, two starts, the end
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["key"] == result["key"] == stack.key
     assert result["files"] == len(manifest["files"]) > 0
@@ -63,7 +63,12 @@ def test_all_caches_are_filled_and_the_marker_comes_last(stack: Stack, container
     assert "about $" in lines[0]
     assert "8 × B200" in lines[0]
     assert lines[-1].startswith(f"kernels: {result['files']} files")
-    check_kernels(stack.recipe, stack.key)
+    assert check_kernels(stack.recipe, stack.key).proven
+    assert result["proven"]
+    asked = next(line for line in lines if "to prove that nothing is left to compile" in line)
+    assert "$" in asked
+    assert lines.index(asked) < lines.index("kernels: start 2 compiled nothing")
+    assert lines[-1].endswith("· proven complete")
 
 
 def test_a_complete_artifact_is_not_compiled_again(stack: Stack, container_environment: dict[str, str]) -> None:

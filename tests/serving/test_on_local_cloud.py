@@ -65,7 +65,7 @@ def test_the_web_ingress_from_cold_to_crash_to_stop(filled: tuple[LocalCloud, st
     assert (status, "4" in answer) == (200, True), answer
     assert ask(url, key="wrong")[0] == 401
     ready = report_of("ready/first")
-    assert set(ready["phases"]) == {"checks", "load", "warm-up"}
+    assert set(ready["phases"]) == {"volumes", "load", "graphs", "warm-up"}
     assert ready["requests"] >= 4
     assert ready["container"].startswith("ta-")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,7 +22,10 @@ from serving.errors import ServingError
 from serving.health import probe
 from serving.loopback import Answer, request
 from serving.supervisor import Supervisor
+from serving.warmup import PROMPT_SIZES
 from tests.serving.conftest import API_KEY, REPO_ROOT, Stack, processes_with
+
+WARM_UP_REQUESTS = 4 + len(PROMPT_SIZES) + 8
 
 Make = Callable[..., "Container"]
 
@@ -89,12 +93,15 @@ def make(
 
 def test_a_start_a_life_and_a_clean_stop(make: Make) -> None:
     container = make()
-    container.supervisor.start()
+    container.supervisor.start(volumes=0.5)
     assert container.said("[health] passed on attempt ")
     assert container.said("[warmup] 4/4 tools")
     assert container.lines[-1].startswith("ready in ")
-    assert " s: checks " in container.lines[-1]
-    assert container.supervisor.finished_requests() >= 4
+    assert re.fullmatch(
+        r"ready in [\d.]+ s: volumes 0\.5 · load [\d.]+ · graphs [\d.]+ · warm-up [\d.]+", container.lines[-1]
+    )
+    assert container.said("[warmup] 7 prompts up to 4000 tokens, 8 at once: ")
+    assert container.supervisor.finished_requests() >= WARM_UP_REQUESTS
     answer = container.ask()
     assert answer.status == 200
     assert answer.json()["choices"][0]["message"]
@@ -146,7 +153,7 @@ def test_the_key_is_seen_nowhere_and_its_file_is_gone(make: Make, monkeypatch: A
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     container.supervisor.start()
-    assert not list((tmp_path / "tmp").iterdir())
+    assert [folder.name.split("-")[0] for folder in (tmp_path / "tmp").iterdir()] == ["metrics"]
     pids = container.engine_pids()
     assert pids
     assert not processes_with(API_KEY)
@@ -215,7 +222,7 @@ def test_fp8_kv_cache_is_refused_before_traffic(make: Make) -> None:
     container = make(flags={"kv-cache-dtype": None})
     with pytest.raises(ServingError, match=r"KV cache is FP8.*kv-cache-dtype to bfloat16"):
         container.supervisor.start()
-    assert container.said("[triage] error: ")
+    assert container.said("[triage] error fp8-kv-cache: ")
 
 
 def test_a_flipped_byte_in_a_shard_stops_the_start(make: Make) -> None:
@@ -236,7 +243,7 @@ def test_missing_kernels_stop_it_before_the_engine_starts(make: Make) -> None:
 
 
 def test_an_engine_that_dies_while_serving_ends_the_container(make: Make) -> None:
-    container = make(environment={"STANDIN_FAULT": "die-after:5"})
+    container = make(environment={"STANDIN_FAULT": f"die-after:{WARM_UP_REQUESTS + 1}"})
     container.supervisor.start()
     for _ in range(3):
         try:
@@ -258,7 +265,10 @@ def test_a_killed_engine_is_noticed_faster_than_the_interval(make: Make) -> None
 
 
 def test_a_hung_engine_ends_the_container(make: Make) -> None:
-    container = make({"deadlines": {"hang": 2, "monitorInterval": 0.2}}, environment={"STANDIN_FAULT": "hang-after:5"})
+    container = make(
+        {"deadlines": {"hang": 2, "monitorInterval": 0.2}},
+        environment={"STANDIN_FAULT": f"hang-after:{WARM_UP_REQUESTS + 1}"},
+    )
     container.supervisor.start()
 
     import threading

@@ -1,0 +1,57 @@
+"""Reads what an engine says while it runs: tags each kind of known line once, counts all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from serving.log_lines import warns
+from serving.log_pump import LineSink
+from serving.log_triage import Finding, classify
+
+UNKNOWN = "unknown"
+
+
+class LogWatch:
+    """`read` takes the engine's lines, `count` the supervisor's own, from any thread; `tag` gets a line after the
+    engine's first of each kind.
+    """
+
+    def __init__(self, engine: str, tag: LineSink) -> None:
+        self._engine = engine
+        self._tag = tag
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self.refusal: str | None = None
+        """Why no container that said what this one has said may take traffic."""
+
+    def read(self, line: str) -> None:
+        finding, first = self._look(line)
+        if finding is None:
+            return
+        if first:
+            self._tag(f"[triage] {finding.severity} {finding.rule}: {finding.meaning}. Next: {finding.action}")
+        if finding.stops_a_start and self.refusal is None:
+            self.refusal = f"{finding.meaning} ({line.strip()[:120]}). Next: {finding.action}"
+
+    def count(self, line: str) -> None:
+        self._look(line)
+
+    def _look(self, line: str) -> tuple[Finding | None, bool]:
+        """What the line means, and whether it is the first of its kind."""
+        finding = classify(line, engine=self._engine)
+        if finding:
+            return finding, self._add(finding.rule, finding.severity)
+        if level := warns(line):
+            self._add(UNKNOWN, level)
+        return None, False
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many lines so far by (rule, severity); lines that no rule knows under `unknown`, warning or error."""
+        with self._lock:
+            return dict(self._counts)
+
+    def _add(self, rule: str, severity: str) -> bool:
+        with self._lock:
+            self._counts[rule, severity] += 1
+            return self._counts[rule, severity] == 1
