@@ -1,7 +1,7 @@
 """ModalSecret: a secret of environment variables, created or taken over by name.
 
-Without `values` it only takes over: an existing secret with the right keys is left as it is. One that was there
-before this stack outlives it.
+Without `values` it only takes over: an existing secret with the right keys is left as it is, and so is one that this
+stack wrote when it had a value. One that was there before this stack outlives it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared")
 class SecretProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         # Modal merges keys into a secret and never drops one, so other keys need another secret.
-        result = compare(olds, news, replace=("environment", "name", "keys"), update=("values", "stack"))
+        known = _with_known_values(olds, news)
+        result = compare(olds, known, replace=("environment", "name", "keys"), update=("values", "stack"))
         # In this order, so that a change that failed and was put back leaves no deletion of the secret behind.
         result.delete_before_replace = True
         return result
@@ -30,7 +31,7 @@ class SecretProvider(Provider):
         return CreateResult(f"{props['environment']}/{props['name']}", self._write(props))
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._write(news, olds.get("stack")))
+        return UpdateResult(self._write(_with_known_values(olds, news), olds.get("stack")))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         if not modal_api.secret_has_keys(props["environment"], props["name"], props["keys"]):
@@ -74,6 +75,12 @@ class SecretProvider(Provider):
             )
         # Containers read a secret when they start: a new generation tells the app to bring up new ones.
         return {**inputs_of(props, INPUTS), "generation": f"{time.time():.0f}"}
+
+
+def _with_known_values(olds: Properties, news: Properties) -> Properties:
+    """A value may come from the environment of whoever types `pulumi up` (HF_TOKEN). That the next one has none is no
+    reason to write the secret again and to redeploy what reads it."""
+    return news if news.get("values") else {**news, "values": olds.get("values")}
 
 
 class ModalSecret(Resource, module="modal", name="Secret"):

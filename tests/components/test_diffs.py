@@ -49,6 +49,8 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (VolumeProvider(), {"environment": "main", "name": "v", "version": 2.0}, {"name": "w"}, (True, ["name"])),
         (SecretProvider(), {"name": "s", "keys": ["A"], "values": {"A": "1"}}, {"values": {"A": "2"}}, (True, [])),
         (SecretProvider(), {"name": "s", "keys": ["A"], "values": {"A": "1"}}, {"keys": ["B"]}, (True, ["keys"])),
+        (SecretProvider(), {"name": "s", "keys": ["A"], "values": {"A": "1"}}, {"values": None}, (False, [])),
+        (SecretProvider(), {"name": "s", "keys": ["A"], "values": None}, {"values": {"A": "1"}}, (True, [])),
         (ApiKeyProvider(), {"rotation": 0.0}, {"rotation": 1}, (True, ["rotation"])),
         (WeightsProvider(), {"revision": "main", "problems": []}, {"estimate": "x"}, (False, [])),
         (WeightsProvider(), {"revision": "main", "problems": ["a is missing"]}, {}, (True, [])),
