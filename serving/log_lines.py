@@ -23,8 +23,8 @@ _TORCH_LEVEL = re.compile(r"^(?:\[rank\d+\]:)?\[([IWEF])\d{4} ")
 _PYTHON_WARNING = re.compile(r"^\S+:\d+: \w*Warning: ")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |$)")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
-# SGLang's lines have no level: `[2026-11-21 10:00:00 TP0] …`. What they say has to do.
-_SGLANG = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^\]]*\] (?!INFO: )(?P<text>.*)")
+# SGLang's lines have no level: `[2026-11-21 10:00:00 TP0] …`, sometimes behind a progress bar. What they say has to do.
+_SGLANG = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^\]]*\] (?!INFO: )(?P<text>.*)")
 _BAD = re.compile(r"\b(?:errors?|exceptions?|fatal|crash\w*|corrupt\w*|out of memory|nan)\b", re.IGNORECASE)
 _DOUBTFUL = re.compile(
     r"\b(?:warn\w*|fail\w*|deprecat\w*|sub-?optimal|incompatible|unsupported"
@@ -51,7 +51,7 @@ def warns(text: str) -> Level | None:
         return "warning"
     if _EXCEPTION.match(text) or _TRACEBACK.search(text):
         return "error"
-    match = _SGLANG.match(text)
+    match = _SGLANG.search(text)
     if match is None or _CHATTER.search(match["text"]):
         return None
     if _BAD.search(match["text"]):

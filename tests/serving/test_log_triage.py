@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from serving.log_triage import cause_of_failure, classify, last_words, main, report
+from serving.log_rules import SHARED
+from serving.log_rules_sglang import SGLANG
+from serving.log_rules_vllm import VLLM
+from serving.log_triage import cause_of_failure, classify, last_words
 from tests.serving.conftest import REPO_ROOT
 
 # The reference deployment's table of known compile noise: (line, severity while compiling, severity while serving).
@@ -59,7 +60,6 @@ def test_the_references_triage_rows(line: str, rule: str, severity: str) -> None
         "Setting KV cache dtype to bfloat16 for DeepSeek DSA on SM9 device.",
         "KV Cache is allocated. dtype: torch.bfloat16, #tokens: 65536, KV size: 0.16 GB",
         "The server is fired up and ready to roll!",
-        "SIGTERM received. signum=None frame=None. Draining requests and shutting down...",
     ],
 )
 def test_healthy_lines_need_no_explanation(line: str) -> None:
@@ -118,17 +118,85 @@ def test_without_a_known_cause_the_last_line_is_told() -> None:
     assert last_words([]) == "; it said nothing"
 
 
-def test_a_report_puts_the_worst_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ["[health] passed on attempt 3", "nothing special", "[monitor] FATAL: SGLang died (code -9)"]
-    text = report(lines)
-    assert text.index("oom-killer") < text.index("fast-health")
-    log = tmp_path / "engine.log"
-    log.write_text("\n".join(lines))
-    assert main([str(log)]) == 0
-    assert "lower mem-fraction-static" in capsys.readouterr().out
-    assert main([str(tmp_path / "none")]) == 1
-    assert main([]) == 2
-    assert report(["x", "y"]) == "2 lines, none that needs explaining"
+VLLM_LINES = [
+    (
+        "ImportError: cannot import name 'Sentinel' from 'typing_extensions' (/usr/local/lib/python3.12/…)",
+        "typing-extensions-shadowed",
+        "fatal",
+    ),
+    (
+        "(EngineCore pid=7) INFO 11-21 10:00:00 [weight_utils.py:946] Auto-prefetch is disabled because the filesystem "
+        "(9P) is not a recognized network FS (NFS/Lustre). If you want to force prefetching, start vLLM with "
+        "--safetensors-load-strategy=prefetch.",
+        "sequential-load",
+        "monitor",
+    ),
+    (
+        "ValueError: The model's max seq len (131072) is larger than the maximum number of tokens that can be stored "
+        "in KV cache (56736). Try increasing `gpu_memory_utilization`",
+        "kv-cache-too-small",
+        "fatal",
+    ),
+    (
+        "ValueError: To serve at least one request with the model's max seq len (131072), (10.12 GiB KV cache is "
+        "needed, which is larger than the available KV cache memory (5.59 GiB).",
+        "kv-cache-too-small",
+        "fatal",
+    ),
+    ("ERROR 11-21 10:00:00 [core.py:1195] EngineCore failed to start.", "engine-core-failed", "fatal"),
+    ("ERROR 11-21 10:00:00 [core.py:1197] EngineCore encountered a fatal error.", "engine-core-died", "fatal"),
+    ("ERROR 11-21 10:00:00 [e.py:285] Worker proc VllmWorker-3 died unexpectedly, shutting", "worker-died", "fatal"),
+    ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "gpu-oom", "fatal"),
+    ("vllm serve: error: unrecognized arguments: --tensor-paralel-size 8", "unknown-flag", "fatal"),
+    ("OSError: [Errno 98] Address already in use", "port-taken", "fatal"),
+    ("WARNING 11-21 10:00:00 [vllm.py:1056] Enforce eager set, disabling torch.compile and", "eager", "info"),
+    ("INFO 11-21 10:00:00 [loggers.py:259] Engine 000: …, Preemptions: 3, GPU KV cache", "preempted", "monitor"),
+    ("Using DeepSeek's fp8_ds_mla KV cache format. To use standard fp8 kv-cache format", "fp8-kv-cache", "info"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "rule", "severity"), VLLM_LINES)
+def test_what_vllm_says(line: str, rule: str, severity: str) -> None:
+    finding = classify(line, engine="vllm")
+    assert finding is not None
+    assert (finding.rule, finding.severity) == (rule, severity)
+    assert finding.action
+
+
+def test_one_engines_rules_do_not_judge_the_others_lines() -> None:
+    line = "Setting KV cache dtype to fp8_e4m3 for DeepSeek DSA on SM10 device."
+    assert classify(line, engine="vllm") is None
+    found = classify(line, engine="sglang")
+    assert found is not None
+    assert found.stops_a_start
+    # FP8 KV with MTP is what the GLM-5.2 recipe asks for: vLLM's own line about it is no alarm.
+    about = classify(VLLM_LINES[-1][0], engine="vllm")
+    assert about is not None
+    assert not about.stops_a_start
+
+
+def test_rules_have_one_name_each_and_something_to_do() -> None:
+    for rules in (SGLANG, VLLM, SHARED):
+        names = [rule.name for rule in rules]
+        assert len(set(names)) == len(names)
+        assert all(rule.action != "none" for rule in rules if rule.severity in ("fatal", "error"))
+
+
+def test_vllms_cause_is_the_exception_in_its_own_process() -> None:
+    prefix = "(EngineCore pid=7) ERROR 11-21 10:00:00 [core.py:1195] "
+    lines = [
+        f"{prefix}EngineCore failed to start.",
+        f"{prefix}Traceback (most recent call last):",
+        f'{prefix}  File "core.py", line 1',
+        f"{prefix}    self._initialize_kv_caches()",
+        f"{prefix}ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
+        "Traceback (most recent call last):",
+        '  File "/usr/local/bin/vllm", line 10, in <module>',
+        "    sys.exit(main())",
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+    ]
+    cause = cause_of_failure(lines)
+    assert cause == "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`"
 
 
 RECORDINGS = REPO_ROOT / "tests" / "recordings" / "sglang-0.5.16"
