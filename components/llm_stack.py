@@ -174,7 +174,7 @@ class LlmStack(pulumi.ComponentResource):
                         stack=owner,
                         release="",  # named by each deploy
                         jobs_dict=self.jobs_dict,
-                        recipe=recipe,
+                        recipe=recipe.as_served(),
                         commit=known[0],
                         kernel_key=known[1],
                         ingress=ingress,

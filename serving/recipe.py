@@ -317,6 +317,19 @@ class Recipe(Data):
         flags = {k: v for k, v in {**self.engine.flags, **overrides}.items() if v is not None}
         return Recipe.model_validate({**self.to_json(), "engine": {**self.engine.to_json(), "flags": flags}})
 
+    def as_served(self) -> Recipe:
+        """This recipe less what no replica reads: an edit of a price or of a job's settings then deploys nothing."""
+        return self.model_copy(
+            update={
+                "prices": Prices(gpu_second=1, cpu_core_second=1, memory_gib_second=1, as_of="", source=""),
+                "smoke_test": [],
+                "download": Download(layout=self.download.layout),
+                "gpu": self.gpu.model_copy(update={"fallbacks": []}),
+                "deadlines": self.deadlines.model_copy(update={"scheduling": 0}),
+                "kernels": self.kernels and self.kernels.model_copy(update={"estimated_minutes": 0.0, "timeout": 0}),
+            }
+        )
+
     def weights_folder(self, commit: str) -> str:
         """Path inside the weights volume; never shared between commits."""
         if self.download.layout == "hub":
