@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from serving.engine_process import EngineProcess
 from serving.engines import EngineModule
+from serving.engines.unanswered import UNANSWERED_METRIC
 from serving.exit_status import explain
 from serving.log_pump import LineSink, print_line
 from serving.loopback import request
@@ -49,7 +50,7 @@ class HangDetector:
             progress = self._engine.progress(metrics)
             moved = progress != self._progress
             self._progress = progress
-            if moved or not self._engine.busy(metrics):
+            if moved or not (self._engine.busy(metrics) or metrics.get(UNANSWERED_METRIC)):
                 self._since = None
                 return 0.0
         if self._since is None:

@@ -11,8 +11,9 @@ gate everything needs `Authorization: Bearer <key>` but two things:
   monitor does; `/health_generate` still asks for a token, with the key.
 - CORS preflights, which browsers send without the key and the engines' CORS middleware answers by itself.
 
-No hop and no buffer: an allowed request goes on with the very `receive` and `send` it came with. `/metrics` alone gets
-a `send` that puts the supervisor's own metrics (the file named by GLM_SERVING_METRICS_FILE) behind the engine's.
+No hop and no buffer: what an allowed request and its answer are made of goes through as it came. `/metrics` alone gets
+the supervisor's own metrics (the file named by GLM_SERVING_METRICS_FILE) behind the engine's, and with them how many
+requests wait for the first byte of their answer (serving/engines/unanswered.py).
 
 Standard library only. vLLM loads it as `--middleware serving.engines.gate.Gate` (key: VLLM_API_KEY), SGLang by way of
 serving/engines/sglang_server.py.
@@ -25,6 +26,8 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from serving.engines.unanswered import Unanswered
 
 METRICS_FILE_VARIABLE = "GLM_SERVING_METRICS_FILE"
 OPEN_PATH = "/health"
@@ -50,10 +53,11 @@ class Gate:
     def __init__(self, app: App, api_key: Key = _vllm_key) -> None:
         self.app = app
         self._api_key = api_key
+        self._unanswered = Unanswered()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or _is_open(scope) or self._has_key(scope):
-            await self.app(*_with_own_metrics(scope, receive, send))
+            await self._pass_on(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
@@ -64,6 +68,22 @@ class Gate:
             ]
             await send({"type": "http.response.start", "status": 401, "headers": headers})
             await send({"type": "http.response.body", "body": _UNAUTHORIZED})
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            receive, send, settle = self._unanswered.follow(receive, send)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                settle()
+        else:
+            await self.app(*self._with_own_metrics(scope, receive, send))
+
+    def _with_own_metrics(self, scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive, Send]:
+        scrape = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].rstrip("/") == "/metrics"
+        if scrape and (own := _own_metrics()):
+            return _with_more(own + self._unanswered.metrics_text().encode(), scope, receive, send)
+        return scope, receive, send
 
     def _has_key(self, scope: Scope) -> bool:
         key = self._api_key()
@@ -87,12 +107,8 @@ def _header(headers: Any, name: bytes) -> bytes | None:
     return next((value for found, value in headers if found.lower() == name), None)
 
 
-def _with_own_metrics(scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive, Send]:
-    """For a scrape: a `send` that adds the supervisor's metrics to the answer. Anything else: as it came."""
-    scrape = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].rstrip("/") == "/metrics"
-    own = _own_metrics() if scrape else b""
-    if not own:
-        return scope, receive, send
+def _with_more(own: bytes, scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Receive, Send]:
+    """A scrape with a `send` that adds `own` to the answer."""
     # Neither compressed nor in OpenMetrics, whose last line says that nothing follows.
     headers = [(name, value) for name, value in scope["headers"] if name.lower() not in (b"accept", b"accept-encoding")]
     adds = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.engines import sglang
+from serving.engines.unanswered import UNANSWERED_METRIC
 from serving.exit_status import CLEAN_AFTER_SIGTERM, explain
 from serving.kernel_log import KernelLog
 from serving.log_pump import LogPump
@@ -59,6 +60,15 @@ def test_long_answers_are_progress_although_totals_move_only_at_their_end() -> N
     for second in range(0, 1000, 10):
         sampled = sample(1, 10) | {"sglang:inter_token_latency_seconds_count": float(second)}
         assert detector.stuck_for(second, sampled) == 0
+
+
+def test_an_engine_that_took_a_request_and_says_it_is_idle_hangs() -> None:
+    detector = HangDetector(sglang)
+    waiting = sample(0, 10) | {UNANSWERED_METRIC: 1.0}
+    assert detector.stuck_for(0, waiting) == 0
+    assert detector.stuck_for(10, waiting) == 0
+    assert detector.stuck_for(20, waiting) == 10
+    assert detector.stuck_for(30, sample(0, 10) | {UNANSWERED_METRIC: 0.0}) == 0  # answered: it was idle
 
 
 def test_silence_of_the_metrics_endpoint_counts_as_being_stuck() -> None:
