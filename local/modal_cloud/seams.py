@@ -76,7 +76,7 @@ class ContainerSpec:
     """In order: container paths (`/root`) and host folders that the image's tag brings along (visible inside as on
     the host)."""
     bin_path: Sequence[str] = ()
-    """Host folders put in front of PATH: `python`/`python3` of the image."""
+    """Host folders put in front of PATH: commands that the image's tag brings along, `python` and `python3`."""
     data_path: Sequence[str] = ()
     """Host folders that only have to be visible inside: what the image's tag brings along reads files there."""
     workdir: str = "/root"

@@ -98,9 +98,10 @@ class Engine:
         return self.process.wait(timeout=seconds)
 
     def scheduler(self) -> int:
-        """Process id of the scheduler."""
+        """Process id of SGLang's scheduler or of vLLM's engine."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        (pid,) = (int(c) for c in children if Path(f"/proc/{c}/comm").read_text().startswith("sglang::sched"))
+        names = ("sglang::sched", "VLLM::Engine")
+        (pid,) = (int(c) for c in children if Path(f"/proc/{c}/comm").read_text().startswith(names))
         return pid
 
     def kill(self) -> None:
@@ -110,6 +111,21 @@ class Engine:
 
 
 Launch = Callable[..., Engine]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run(argv: list[str], environment: dict[str, str], folder: Path, port: int) -> Engine:
+    """Starts an engine that logs into `folder`."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            argv, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder, start_new_session=True
+        )
+    return Engine(process, port, folder / "log")
 
 
 @pytest.fixture(scope="session")
@@ -136,12 +152,9 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iter
         site: Path | None = None,
         **env: str,
     ) -> Engine:
-        folder = tmp_path_factory.mktemp("engine")
+        folder, port = tmp_path_factory.mktemp("engine"), free_port()
         config = folder / "engine.yaml"
         config.write_text(f"api-key: {json.dumps(KEY)}\n")
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
         argv = [sys.executable, "-m", module, "--model-path", str(model), "--served-model-name", MODEL]
         argv += ["--port", str(port), *FLAGS, *(["--config", str(config)] if key else []), *more]
         environment = {
@@ -159,11 +172,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iter
             "TRITON_CACHE_DIR": f"{kernels}/triton",
             **env,
         }
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                argv, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder, start_new_session=True
-            )
-        engines.append(Engine(process, port, folder / "log"))
+        engines.append(run(argv, environment, folder, port))
         return engines[-1]
 
     yield launch

@@ -15,6 +15,8 @@ class Brings:
     pattern: re.Pattern[str]
     python_path: tuple[Path, ...] = ()
     """Site folders whose packages stand in for what the real image has installed."""
+    bin_path: tuple[Path, ...] = ()
+    """Folders of its commands, which go in front of PATH."""
     data_path: tuple[Path, ...] = ()
     """Folders that those packages read. A container sees them even where the repository lies under /tmp or /root."""
 
@@ -22,8 +24,15 @@ class Brings:
 _ENGINES = LOCAL / "engines"
 _FLAGS = LOCAL.parent / "recipes" / "flags"
 _KNOWN = (
-    Brings(re.compile(r"(docker\.io/)?lmsysorg/sglang:[\w.-]+"), (_ENGINES / "shared", _ENGINES / "sglang"), (_FLAGS,)),
-    Brings(re.compile(r"(docker\.io/)?vllm/vllm-openai:[\w.-]+"), (_ENGINES / "shared", _ENGINES / "vllm"), (_FLAGS,)),
+    Brings(
+        re.compile(r"(docker\.io/)?lmsysorg/sglang:[\w.-]+"), (_ENGINES / "shared", _ENGINES / "sglang"), (), (_FLAGS,)
+    ),
+    Brings(
+        re.compile(r"(docker\.io/)?vllm/vllm-openai:[\w.-]+"),
+        (_ENGINES / "shared", _ENGINES / "vllm"),
+        bin_path=(_ENGINES / "vllm" / "bin",),
+        data_path=(_FLAGS,),
+    ),
     Brings(re.compile(r"(docker\.io/)?(library/)?(python|debian|ubuntu)(:[\w.-]+)?")),
     Brings(re.compile(r"(docker\.io/)?nvidia/cuda:[\w.-]+")),
 )

@@ -78,7 +78,7 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
             for mount in function.volume_mounts
         ],
         python_path=python_path,
-        bin_path=[str(cloud.images.bin_folder)],
+        bin_path=[*map(str, image.brings.bin_path), str(cloud.images.bin_folder)],
         data_path=[str(folder) for folder in image.brings.data_path],
         workdir=image.workdir or SOURCE_FOLDER,
         host_ports=cloud.container_ports,

@@ -98,7 +98,7 @@ async def _serve(
         log("Warmup ended")
     log("INFO:     Application startup complete.")
     try:
-        server = await http.serve(app, args.host or "127.0.0.1", args.port, listener)
+        server = await http.serve(app, (args.host or "127.0.0.1", args.port), listener)
     except OSError as error:
         log(
             f"ERROR:    [Errno {error.errno}] error while attempting to bind on address {(args.host, args.port)}: "
@@ -110,9 +110,9 @@ async def _serve(
     log(f"INFO:     Uvicorn running on http://{args.host}:{args.port} (Press CTRL+C to quit)")
     tasks = [lifespan, asyncio.create_task(_watch_scheduler(pid)), asyncio.create_task(_warm_up(args, endpoints))]
     tasks.append(asyncio.create_task(_drain_when_asked(endpoints, client)))
-    async with server:
+    async with server.socket:
         await asyncio.gather(*tasks)
-        await server.serve_forever()
+        await server.socket.serve_forever()
 
 
 def _assemble(args: ServerArgs, endpoints: Endpoints, metrics: Metrics) -> None:

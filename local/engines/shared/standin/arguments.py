@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,9 +32,16 @@ def read_catalogue(engine: str, version: str) -> dict[str, Any]:
 def build_parser(catalogue: dict[str, Any], command: str, prog: str) -> argparse.ArgumentParser:
     """A parser for one of the engine's modules: unknown options, wrong types and choices end it with status 2."""
     parser = argparse.ArgumentParser(prog=prog)
+    add_options(parser, catalogue, command)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, catalogue: dict[str, Any], command: str) -> None:
+    """What the catalogue has for the command, put into a parser that is there already."""
     for option in (*catalogue["flags"], *catalogue["commands"][command]["flags"]):
         _add(parser, option)
-    return parser
+    for option in catalogue["commands"][command].get("positionals", ()):
+        parser.add_argument(option["dest"], nargs=option.get("nargs"), default=option.get("default"))
 
 
 def namespace_fields(catalogue: dict[str, Any], parsed: argparse.Namespace) -> dict[str, Any]:
@@ -98,7 +106,10 @@ def _add(parser: argparse.ArgumentParser, option: dict[str, Any]) -> None:
         keywords["stores"] = action == "DeprecatedStoreTrueAction"
         keywords["default"] = False if keywords["stores"] else argparse.SUPPRESS
     else:
-        keywords["type"] = _TYPES.get(option.get("type", "str"), str)
+        if action == "append":
+            keywords |= {"action": "append", "default": list(option.get("default") or [])}
+        kind = _TYPES.get(option.get("type", "str"), str)
+        keywords["type"] = _optional(kind) if option.get("optional") else kind
         for key in ("nargs", "const", "choices"):
             if key in option:
                 keywords[key] = option[key]
@@ -133,6 +144,39 @@ def _human_readable_int(text: str) -> int:
         _refuse(f"Invalid integer value: '{text}'. Use a plain integer, SI suffixes (1k, 1M), or IEC suffixes (1Ki).")
 
 
+def _scaled_int(text: str) -> int:
+    """vLLM's numbers: 1k is 1,000 and 1K is 1,024, the latter without decimals."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgGtT])", text.strip())
+    if match is None:
+        return int(text)
+    number, suffix = match.groups()
+    if suffix.islower():
+        return int(Decimal(number) * 1000 ** ("kmgt".index(suffix) + 1))
+    if "." in number:
+        _refuse(
+            f"Decimals are not allowed with binary suffixes like {suffix}. Did you mean to use "
+            f"{number}{suffix.lower()} instead?"
+        )
+    return int(number) * 1024 ** ("KMGT".index(suffix) + 1)
+
+
+def _optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        if text in ("", "None"):
+            return None
+        try:
+            return kind(text)
+        except ValueError:
+            _refuse(f"Value {text} cannot be converted to {kind}.")
+
+    return convert
+
+
+def _json_object(text: str) -> Any:
+    document = _json(text)
+    return document if isinstance(document, dict) else _refuse(f"Value {text} is no JSON object")
+
+
 def _refuse(message: str) -> NoReturn:
     raise argparse.ArgumentTypeError(message)
 
@@ -144,11 +188,16 @@ def _json(text: str) -> Any:
         _refuse(f"Invalid JSON: {text}")
 
 
-_TYPES = {
+_TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "human_readable_int": _human_readable_int,
     "json": _json,
     "json_list_type": _json,
+    "json_object": _json_object,
+    "json_or_str": lambda text: _json(text) if re.fullmatch(r"(?s)\s*{.*}\s*", text) else text,
+    "lower_snake": lambda text: text.lower().replace("-", "_"),
+    "scaled_int": _scaled_int,
+    "scaled_int_or_auto": lambda text: -1 if text in ("auto", "-1") else _scaled_int(text),
     "nullable_str": lambda text: None if text in ("", "None") else text,
 }

@@ -31,6 +31,15 @@ class Plan:
     def completion_tokens(self) -> int:
         return len(self.reasoning) + len(self.content) + self.hidden
 
+    def end_after(self, count: int, finish: str) -> None:
+        """Keeps the first `count` tokens of a plan that is longer."""
+        tags = 1 if self.reasoning else 0
+        self.reasoning = self.reasoning[:count]
+        self.content = self.content[: max(0, count - len(self.reasoning) - tags)]
+        self.calls = []
+        self.hidden = count - len(self.reasoning) - len(self.content)
+        self.finish, self.matched = finish, None
+
 
 def prompt_tokens(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> int:
     total = _TEMPLATE_OVERHEAD
@@ -168,9 +177,7 @@ def _stop(plan: Plan, stop: str | list[str] | None) -> None:
 
 
 def _cut(plan: Plan, limit: int) -> Plan:
-    """The first `limit` tokens of a plan that is longer."""
-    if plan.completion_tokens <= limit:
-        return plan
-    reasoning = plan.reasoning[:limit]
-    content = plan.content[: max(0, limit - len(reasoning) - (1 if plan.reasoning else 0))]
-    return Plan(reasoning, content, [], limit - len(reasoning) - len(content), "length", None)
+    """The plan, at most `limit` tokens long."""
+    if plan.completion_tokens > limit:
+        plan.end_after(limit, "length")
+    return plan

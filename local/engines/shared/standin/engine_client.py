@@ -17,11 +17,13 @@ class EngineClient:
     def __init__(self, connection: socket.socket, on_stats: Callable[[dict[str, float], int], None]) -> None:
         self._connection = connection
         self._on_stats = on_stats
-        self._queues: dict[str, asyncio.Queue[int]] = {}
+        self._queues: dict[str, asyncio.Queue[int | Exception]] = {}
         self._ids = itertools.count()
         self._writer: asyncio.StreamWriter | None = None
         self.last_heard = 0.0
         self.stats: dict[str, float] = {}
+        self.lost = asyncio.Event()
+        """Set when the scheduler's process is gone."""
 
     async def connect(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._connection, limit=1 << 20)
@@ -33,8 +35,9 @@ class EngineClient:
         return list(self._queues)
 
     async def generate(self, request_id: str, prompt: int, new: int, external: bool) -> AsyncGenerator[int, None]:
-        """Yields how many tokens each step brought, `new` in all; leaving early aborts the request."""
-        queue: asyncio.Queue[int] = asyncio.Queue()
+        """Yields how many tokens each step brought, `new` in all; leaving early aborts the request. Raises what `fail`
+        is given."""
+        queue: asyncio.Queue[int | Exception] = asyncio.Queue()
         key = f"{request_id}-{next(self._ids)}"
         self._queues[key] = queue
         self._send({"t": "req", "id": key, "prompt": prompt, "new": new, "external": external})
@@ -42,12 +45,19 @@ class EngineClient:
         try:
             while done < new:
                 tokens = await queue.get()
+                if isinstance(tokens, Exception):
+                    raise tokens
                 done += tokens
                 yield tokens
         finally:
             self._queues.pop(key, None)
             if done < new:
                 self._send({"t": "abort", "id": key})
+
+    def fail(self, error: Exception) -> None:
+        """Ends all requests that are under way with the error."""
+        for queue in self._queues.values():
+            queue.put_nowait(error)
 
     async def answers(self, seconds: float) -> bool:
         """Whether the scheduler says anything within `seconds`."""
@@ -64,7 +74,7 @@ class EngineClient:
         self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
+        while line := await _line(reader):
             message = json.loads(line)
             self.last_heard = time.monotonic()
             self.stats = message["s"]
@@ -74,3 +84,11 @@ class EngineClient:
                 if key in self._queues:
                     self._queues[key].put_nowait(count)
             self._on_stats(message["s"], tokens)
+        self.lost.set()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ConnectionError:  # killed, with something still unsent to it
+        return b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,13 +27,18 @@ FAULTS = {
 }
 
 
-def release() -> str:
-    """The engine's version, from the tag of the image that brought it (LOCAL_IMAGE_TAG)."""
-    tag = os.environ.get("LOCAL_IMAGE_TAG", "")
-    match = _RELEASE.search(tag.rsplit(":", 1)[-1])
-    if match is None:
-        raise SystemExit(f"stand-in: LOCAL_IMAGE_TAG={tag!r} names no release, such as lmsysorg/sglang:v0.5.10.post1")
-    return match[1]
+def release(nearest: Mapping[str, str] | None = None) -> str:
+    """The engine's version, from the tag of the image that brought it (LOCAL_IMAGE_TAG); `nearest` has the releases
+    that stand for tags which name none."""
+    image = os.environ.get("LOCAL_IMAGE_TAG", "")
+    tag = image.split("@", 1)[0].rsplit(":", 1)[-1]
+    match = _RELEASE.search(tag)
+    if match:
+        return match[1]
+    if nearest and tag in nearest:
+        return nearest[tag]
+    known = f", nor is it one of {', '.join(nearest)}" if nearest else ", such as lmsysorg/sglang:v0.5.10.post1"
+    raise SystemExit(f"stand-in: LOCAL_IMAGE_TAG={image!r} names no release{known}")
 
 
 @cache

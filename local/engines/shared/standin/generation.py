@@ -11,6 +11,14 @@ from standin.chat import Plan
 from standin.engine_client import EngineClient
 
 
+class EngineDead(Exception):
+    """The scheduler's process has ended; nothing more will come."""
+
+
+class Aborted(Exception):
+    """The engine was told to stop and gave the request up."""
+
+
 class Meter(Protocol):
     """Times in seconds; `first_token` and `ended` count from the request's arrival."""
 
@@ -52,28 +60,46 @@ class Generation:
             pass
 
     async def steps(self) -> AsyncGenerator[tuple[int, int], None]:
-        """(index of the choice, tokens it got), in the order in which they come. Raises ClientGone."""
-        queue: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        """(index of the choice, tokens it got), in the order in which they come; a choice that the engine gave up ends
+        with 0 tokens more. Raises ClientGone and EngineDead."""
+        queue: asyncio.Queue[tuple[int, int] | Exception] = asyncio.Queue()
+        done = [0] * len(self.plans)
         tasks = [asyncio.create_task(self._run(index, plan, queue)) for index, plan in enumerate(self.plans)]
         missing = sum(plan.completion_tokens for plan in self.plans)
         try:
             while missing:
                 try:
                     async with asyncio.timeout(0.25):
-                        index, count = await queue.get()
+                        item = await queue.get()
                 except TimeoutError:
                     if self._gone():
                         self._meter.aborted()
                         raise ClientGone from None
                     continue
+                if isinstance(item, Aborted):
+                    for index, plan in enumerate(self.plans):
+                        if done[index] < plan.completion_tokens:
+                            plan.end_after(done[index], "abort")
+                            yield index, 0
+                    return
+                if isinstance(item, Exception):
+                    raise item
+                index, count = item
                 missing -= count
+                done[index] += count
                 yield index, count
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, index: int, plan: Plan, queue: asyncio.Queue[tuple[int, int]]) -> None:
+    async def _run(self, index: int, plan: Plan, queue: asyncio.Queue[tuple[int, int] | Exception]) -> None:
+        try:
+            await self._measure(index, plan, queue)
+        except (Aborted, EngineDead) as error:
+            queue.put_nowait(error)
+
+    async def _measure(self, index: int, plan: Plan, queue: asyncio.Queue[tuple[int, int] | Exception]) -> None:
         started = last = time.monotonic()
         first = True
         total = plan.completion_tokens

@@ -1,0 +1,145 @@
+"""OpenAI documents as vLLM 0.23.0 writes them: answers with every field, chunks with the fields that were set."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from standin.chat import Plan
+from standin.streaming import event
+
+
+def usage(prompt: int, generated: int) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "total_tokens": prompt + generated, "completion_tokens": generated}
+
+
+def full_usage(prompt: int, generated: int) -> dict[str, Any]:
+    return {**usage(prompt, generated), "prompt_tokens_details": None}
+
+
+def stop_reason(plan: Plan) -> str | None:
+    """The stop text; the end token is no reason worth telling."""
+    return plan.matched if isinstance(plan.matched, str) else None
+
+
+def tool_call(call: dict[str, Any]) -> dict[str, Any]:
+    return {"id": f"chatcmpl-tool-{uuid.uuid4().hex[:16]}", "type": "function", "function": call["function"]}
+
+
+def message(plan: Plan, tool_choice: Any, reasoning: bool) -> dict[str, Any]:
+    """The assistant's message; its content is null beside a call of the model's own choosing, else empty."""
+    forced = isinstance(tool_choice, dict) or tool_choice == "required"
+    content = ("" if forced else None) if plan.calls else "".join(plan.content)
+    return {
+        "role": "assistant",
+        "content": content,
+        "refusal": None,
+        "annotations": None,
+        "audio": None,
+        "function_call": None,
+        "tool_calls": [tool_call(call) for call in plan.calls],
+        "reasoning": ("".join(plan.reasoning) or None) if reasoning else None,
+    }
+
+
+def chat_completion(
+    request_id: str, model: str, fingerprint: str | None, prompt: int, plans: list[Plan], request: dict[str, Any]
+) -> dict[str, Any]:
+    choices = [
+        {
+            "index": index,
+            "message": message(plan, request.get("tool_choice"), request.get("include_reasoning", True)),
+            "logprobs": None,
+            "finish_reason": finish(plan, request),
+            "stop_reason": stop_reason(plan),
+            "token_ids": None,
+            "routed_experts": None,
+        }
+        for index, plan in enumerate(plans)
+    ]
+    return {
+        **_head(request_id, "chat.completion", model),
+        "choices": choices,
+        "service_tier": None,
+        "system_fingerprint": fingerprint,
+        "usage": full_usage(prompt, sum(plan.completion_tokens for plan in plans)),
+        "prompt_logprobs": None,
+        "prompt_token_ids": None,
+        "prompt_text": None,
+        "kv_transfer_params": None,
+    }
+
+
+def text_completion(
+    request_id: str, model: str, fingerprint: str | None, prompt: int, plans: list[Plan], echo: str
+) -> dict[str, Any]:
+    choices = [
+        {
+            "index": index,
+            "text": echo + "".join(plan.content),
+            "logprobs": None,
+            "finish_reason": plan.finish,
+            "stop_reason": stop_reason(plan),
+            "token_ids": None,
+            "prompt_logprobs": None,
+            "prompt_token_ids": None,
+            "routed_experts": None,
+        }
+        for index, plan in enumerate(plans)
+    ]
+    return {
+        **_head(request_id, "text_completion", model),
+        "choices": choices,
+        "service_tier": None,
+        "system_fingerprint": fingerprint,
+        "usage": full_usage(prompt, sum(plan.completion_tokens for plan in plans)),
+        "kv_transfer_params": None,
+    }
+
+
+def finish(plan: Plan, request: dict[str, Any]) -> str:
+    """A call that the request named itself ends with `stop`, as in OpenAI's API."""
+    named = isinstance(request.get("tool_choice"), dict)
+    return "stop" if plan.finish == "tool_calls" and named else plan.finish
+
+
+def chunk(request_id: str, kind: str, model: str, choices: list[dict[str, Any]], **more: Any) -> bytes:
+    return event({**_head(request_id, kind, model), "choices": choices, **more})
+
+
+def models(names: list[str], root: str, longest: int) -> dict[str, Any]:
+    now = int(time.time())
+    cards = [
+        {
+            "id": name,
+            "object": "model",
+            "created": now,
+            "owned_by": "vllm",
+            "root": root,
+            "parent": None,
+            "max_model_len": longest,
+            "permission": [
+                {
+                    "id": f"modelperm-{uuid.uuid4().hex[:16]}",
+                    "object": "model_permission",
+                    "created": now,
+                    "allow_create_engine": False,
+                    "allow_sampling": True,
+                    "allow_logprobs": True,
+                    "allow_search_indices": False,
+                    "allow_view": True,
+                    "allow_fine_tuning": False,
+                    "organization": "*",
+                    "group": None,
+                    "is_blocking": False,
+                }
+            ],
+        }
+        for name in names
+    ]
+    return {"object": "list", "data": cards}
+
+
+def _head(request_id: str, kind: str, model: str) -> dict[str, Any]:
+    return {"id": request_id, "object": kind, "created": int(time.time()), "model": model}
