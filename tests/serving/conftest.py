@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,9 @@ from serving.manifest import MANIFEST
 from serving.params import PARAMS_VARIABLE, PipelineParams
 from serving.recipe import Recipe, kernel_key, load_recipe
 from tests.local_cloud import LocalCloud
+
+if TYPE_CHECKING:
+    from tests.serving.container import Container
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 MICRO = "glm-serving/micro-glm"
@@ -222,3 +225,31 @@ def processes_with(text: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.fixture
+def make(
+    make_stack: Callable[..., Stack], compiled: Callable[[Stack], None], container_environment: dict[str, str]
+) -> Iterator[Callable[..., Container]]:
+    """`make({...changes of the recipe...}, flags={...}, environment={...})`: a container that has not started yet."""
+    from tests.serving.container import Container
+
+    containers: list[Container] = []
+
+    def make_container(
+        changes: dict[str, Any] | None = None,
+        flags: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+        with_kernels: bool = True,
+    ) -> Container:
+        stack = make_stack(changes)
+        if with_kernels:
+            compiled(stack)
+        stack.recipe = stack.recipe.with_engine_args(flags or {})
+        containers.append(Container(stack, {**container_environment, **(environment or {})}))
+        return containers[-1]
+
+    yield make_container
+    for container in containers:
+        container.supervisor.stop()
+        assert not container.engine_pids(), "the engine outlived its supervisor"

@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,75 +18,9 @@ import pytest
 from serving.engines import sglang
 from serving.errors import ServingError
 from serving.health import probe
-from serving.loopback import Answer, request
-from serving.supervisor import Supervisor
-from serving.warmup import PROMPT_SIZES
-from tests.serving.conftest import API_KEY, REPO_ROOT, Stack, processes_with
-
-WARM_UP_REQUESTS = 4 + len(PROMPT_SIZES) + 8
-
-Make = Callable[..., "Container"]
-
-
-@dataclass
-class Container:
-    """A supervisor with what a container gives it; `died` counts how often it ended the container."""
-
-    stack: Stack
-    environment: dict[str, str]
-    lines: list[str] = field(default_factory=list)
-    died: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.supervisor = Supervisor(
-            self.stack.recipe,
-            self.stack.commit,
-            self.stack.key,
-            environment=self.environment,
-            out=self.lines.append,
-            die=lambda: self.died.append(time.monotonic()),
-        )
-
-    def ask(self, prompt: str = "Say hello.", key: str = API_KEY) -> Answer:
-        payload = {"model": "tiny-glm", "messages": [{"role": "user", "content": prompt}], "max_tokens": 16}
-        return request(self.stack.recipe.port, "POST", "/v1/chat/completions", payload=payload, api_key=key, timeout=20)
-
-    def said(self, text: str) -> bool:
-        return any(text in line for line in self.lines)
-
-    def wait_until(self, condition: Callable[[], object], seconds: float = 15) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "\n".join(self.lines[-30:])
-            time.sleep(0.02)
-
-    def engine_pids(self) -> list[int]:
-        return processes_with(self.stack.recipe.model_path(self.stack.commit))
-
-
-@pytest.fixture
-def make(
-    make_stack: Callable[..., Stack], compiled: Callable[[Stack], None], container_environment: dict[str, str]
-) -> Iterator[Make]:
-    containers: list[Container] = []
-
-    def make_container(
-        changes: dict[str, Any] | None = None,
-        flags: dict[str, Any] | None = None,
-        environment: dict[str, str] | None = None,
-        with_kernels: bool = True,
-    ) -> Container:
-        stack = make_stack(changes)
-        if with_kernels:
-            compiled(stack)
-        stack.recipe = stack.recipe.with_engine_args(flags or {})
-        containers.append(Container(stack, {**container_environment, **(environment or {})}))
-        return containers[-1]
-
-    yield make_container
-    for container in containers:
-        container.supervisor.stop()
-        assert not container.engine_pids(), "the engine outlived its supervisor"
+from serving.loopback import request
+from tests.serving.conftest import API_KEY, REPO_ROOT, processes_with
+from tests.serving.container import WARM_UP_REQUESTS, Make
 
 
 def test_a_start_a_life_and_a_clean_stop(make: Make) -> None:

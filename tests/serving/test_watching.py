@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.engines import sglang
+from serving.engines import sglang, vllm
 from serving.engines.unanswered import UNANSWERED_METRIC
 from serving.exit_status import CLEAN_AFTER_SIGTERM, explain
 from serving.kernel_log import KernelLog
@@ -53,6 +53,25 @@ def test_a_hang_is_running_requests_without_progress() -> None:
     assert detector.stuck_for(500, sample(0, 11)) == 0
     assert detector.stuck_for(510, sample(0, 11, queued=1)) == 0
     assert detector.stuck_for(530, sample(0, 11, queued=1)) == 20
+
+
+def test_vllms_hang_is_seen_in_vllms_metrics() -> None:
+    text = """\
+vllm:num_requests_running{engine="0",model_name="glm-5.2-fp8"} 2.0
+vllm:num_requests_waiting{engine="0",model_name="glm-5.2-fp8"} 1.0
+vllm:generation_tokens_total{engine="0",model_name="glm-5.2-fp8"} TOKENS
+vllm:kv_cache_usage_perc{engine="0",model_name="glm-5.2-fp8"} 0.25
+"""
+
+    def at(tokens: int, running: int = 2) -> dict[str, float]:
+        return read_metrics(text.replace("TOKENS", str(tokens))) | {"vllm:num_requests_running": float(running)}
+
+    assert vllm.busy(at(0)) == 3
+    detector = HangDetector(vllm)
+    assert [detector.stuck_for(now, at(7)) for now in (0, 10, 20, 30)] == [0, 0, 10, 20]
+    assert detector.stuck_for(40, at(8)) == 0
+    idle = at(8, running=0) | {"vllm:num_requests_waiting": 0.0}
+    assert [detector.stuck_for(now, idle) for now in (50, 500)] == [0, 0]
 
 
 def test_long_answers_are_progress_although_totals_move_only_at_their_end() -> None:
