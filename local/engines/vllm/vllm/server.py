@@ -96,6 +96,7 @@ def _wait_ready(pid: int, connection: socket.socket) -> dict[str, float]:
         ) from None
     except KeyboardInterrupt:
         os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         raise
 
 
