@@ -1,4 +1,5 @@
-"""What a job left on a volume, checked from outside: its manifest against the volume's listing.
+"""What a job left on a volume, checked from outside: its manifest against the volume's listing; and what the resources
+that stand for such a folder have in common.
 
 No container is started for that. A file that was written after its manifest is suspect even when its size is right:
 the job then hashes it again.
@@ -9,8 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
-from components import modal_api
+from pulumi.dynamic import DiffResult, ReadResult
+
+from components import modal_api, ownership
+from components.dynamic import Properties, Provider, compare, inputs_of, say
 
 MANIFEST = ".manifest.json"
 CLOCK_SLACK_SECONDS = 2
@@ -53,3 +58,51 @@ def inspect(environment: str, volume: str, folder: str, markers: list[str]) -> A
 def summary(problems: list[str]) -> str:
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(problems[:3]) + more
+
+
+class ArtifactProvider(Provider):
+    """A folder that a job of the pipeline app fills: a refresh finds what is wrong with it, an update mends just that.
+
+    Subclasses create and update; what differs otherwise is in these constants and in `folder` and `markers`.
+    """
+
+    label: ClassVar[str]
+    """How the live lines call it."""
+    inputs: ClassVar[tuple[str, ...]]
+    identity: ClassVar[tuple[str, ...]]
+    """Inputs of which another value is another folder."""
+    updated: ClassVar[tuple[str, ...]]
+
+    def folder(self, props: Properties) -> str:
+        """Path in the volume."""
+        raise NotImplementedError
+
+    def markers(self, props: Properties) -> list[str]:
+        """Files beside the manifest's that say that the folder is complete."""
+        raise NotImplementedError
+
+    def inspect(self, props: Properties) -> Artifact | None:
+        return inspect(props["environment"], props["volume"], self.folder(props), self.markers(props))
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        result = compare(olds, news, replace=self.identity, update=self.updated)
+        result.changes = result.changes or bool(olds.get("problems"))
+        return result
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        artifact = self.inspect(props)
+        if artifact is None:
+            return ReadResult("", {})
+        if artifact.problems:
+            say(self.label, summary(artifact.problems))
+        outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
+        return ReadResult(id_, outs, inputs_of(props, self.inputs))
+
+    def delete(self, _id: str, props: Properties) -> None:
+        place = (props["environment"], props["volume"], self.folder(props))
+        if props.get("retain"):
+            say(self.label, f"{place[2]} is kept on volume {props['volume']}")
+        elif ownership.taken_from(props["owner"], *place):
+            say(self.label, f"{place[2]} is in use again, kept")
+        else:
+            modal_api.delete_volume_folder(*place)

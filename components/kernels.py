@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
-from components import artifacts, modal_api, ownership
-from components.dynamic import Properties, Provider, compare, inputs_of, say
+from components import ownership
+from components.artifacts import ArtifactProvider
+from components.dynamic import Properties, inputs_of, say
 from components.jobs import Job, run_job
 
 INPUTS = ("environment", "pipelineApp", "jobsDict", "volume", "key", "marker", "commit", "estimate")
-IDENTITY = ("environment", "volume", "key")
 
 
-class KernelsProvider(Provider):
-    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=IDENTITY, update=("marker",))
-        result.changes = result.changes or bool(olds.get("problems"))
-        return result
+class KernelsProvider(ArtifactProvider):
+    label = "kernels"
+    inputs = INPUTS
+    identity = ("environment", "volume", "key")
+    updated = ("marker",)
+
+    def folder(self, props: Properties) -> str:
+        return props["key"]
+
+    def markers(self, props: Properties) -> list[str]:
+        return [props["marker"]]
 
     def create(self, props: Properties) -> CreateResult:
         outs = self._compile(props)
@@ -27,27 +33,8 @@ class KernelsProvider(Provider):
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         return UpdateResult({**self._compile(news), "owner": olds["owner"]})
 
-    def read(self, id_: str, props: Properties) -> ReadResult:
-        artifact = self._inspect(props)
-        if artifact is None:
-            return ReadResult("", {})
-        if artifact.problems:
-            say("kernels", artifacts.summary(artifact.problems))
-        outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
-        return ReadResult(id_, outs, inputs_of(props, INPUTS))
-
-    def delete(self, _id: str, props: Properties) -> None:
-        place = (props["environment"], props["volume"], props["key"])
-        if ownership.taken_from(props["owner"], *place):
-            say("kernels", f"{props['key']} is in use again, kept")
-        else:
-            modal_api.delete_volume_folder(*place)
-
-    def _inspect(self, props: Properties) -> artifacts.Artifact | None:
-        return artifacts.inspect(props["environment"], props["volume"], props["key"], [props["marker"]])
-
     def _compile(self, props: Properties) -> Properties:
-        artifact = self._inspect(props)
+        artifact = self.inspect(props)
         if artifact is not None and not artifact.problems:
             # No container with eight GPUs is started to find out that there is nothing to do.
             say("kernels", f"{props['key']} is complete on the volume, not compiled again")
@@ -57,7 +44,7 @@ class KernelsProvider(Provider):
             job = Job.of(props, "compile_deepgemm", name, commit=props["commit"], kernel_key=props["key"])
             done = run_job(job, lambda line: say("kernels", line.removeprefix("kernels: ")))
             say("kernels", f"{done['files']} files · {done['bytes'] / 1e6:.1f} MB in {done['seconds']:.0f} s")
-            artifact = self._inspect(props)
+            artifact = self.inspect(props)
         return {
             **inputs_of(props, INPUTS),
             "files": len(artifact.manifest["files"]) if artifact else 0,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
-from components import artifacts, modal_api, ownership
-from components.dynamic import Properties, Provider, compare, inputs_of, say
+from components import ownership
+from components.artifacts import ArtifactProvider
+from components.dynamic import Properties, inputs_of, say
 from components.jobs import Job, run_job
 
 INPUTS = (
@@ -21,14 +22,19 @@ INPUTS = (
     "estimate",
     "retain",
 )
-IDENTITY = ("environment", "volume", "repo", "revision", "layout")
 
 
-class WeightsProvider(Provider):
-    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=IDENTITY, update=("retain",))
-        result.changes = result.changes or bool(olds.get("problems"))
-        return result
+class WeightsProvider(ArtifactProvider):
+    label = "weights"
+    inputs = INPUTS
+    identity = ("environment", "volume", "repo", "revision", "layout")
+    updated = ("retain",)
+
+    def folder(self, props: Properties) -> str:
+        return props["folder"]
+
+    def markers(self, props: Properties) -> list[str]:
+        return [props["sentinel"]]
 
     def create(self, props: Properties) -> CreateResult:
         outs = self._download(props, props["revision"])
@@ -40,24 +46,6 @@ class WeightsProvider(Provider):
             return UpdateResult({**olds, **inputs_of(news, INPUTS)})
         # The commit that is served, even where the branch has moved on: this is a repair, not an upgrade.
         return UpdateResult({**self._download(news, olds["commit"]), "owner": olds["owner"]})
-
-    def read(self, id_: str, props: Properties) -> ReadResult:
-        artifact = artifacts.inspect(props["environment"], props["volume"], props["folder"], [props["sentinel"]])
-        if artifact is None:
-            return ReadResult("", {})
-        if artifact.problems:
-            say("weights", artifacts.summary(artifact.problems))
-        outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
-        return ReadResult(id_, outs, inputs_of(props, INPUTS))
-
-    def delete(self, _id: str, props: Properties) -> None:
-        place = (props["environment"], props["volume"], props["folder"])
-        if props["retain"]:
-            say("weights", f"{props['folder']} is kept on volume {props['volume']}")
-        elif ownership.taken_from(props["owner"], *place):
-            say("weights", f"{props['folder']} is in use again, kept")
-        else:
-            modal_api.delete_volume_folder(*place)
 
     def _download(self, props: Properties, revision: str) -> Properties:
         say("weights", f"{props['repo']}@{revision}: {props['estimate']}")
