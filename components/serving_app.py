@@ -30,13 +30,11 @@ INPUTS = (
 )
 IDENTITY = ("environment", "name")
 DEPLOYED = ("ingress", "params", "source", "attachments")
-NOT_SERVED = ("prices", "smokeTest", "download")
-"""Parts of a recipe that no replica looks at, but for the download's layout: a new price restarts no eight GPUs."""
 
 
 class ServingAppProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(_served(olds), _served(news), replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "artifacts"))
+        result = compare(olds, news, replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "artifacts"))
         result.changes = result.changes or olds["liveVersion"] != olds["version"]
         return result
 
@@ -49,7 +47,7 @@ class ServingAppProvider(Provider):
         return CreateResult(outs["appId"], outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        if changed(_served(olds), _served(news), DEPLOYED) or olds["liveVersion"] != olds["version"]:
+        if changed(olds, news, DEPLOYED) or olds["liveVersion"] != olds["version"]:
             return UpdateResult(self._deploy(news, int(olds["adoptedVersion"])))
         name = news["name"]
         if changed(olds, news, ["autoscaler"]):
@@ -108,18 +106,6 @@ class ServingAppProvider(Provider):
             "release": params["release"],
             "url": modal_api.serving_url(environment, name, props["ingress"]),
         }
-
-
-def _served(props: Properties) -> Properties:
-    """The properties with what matters of `params`; those that a preview can't know yet as they are."""
-    if not isinstance(props.get("params"), str):
-        return props
-    params = json.loads(props["params"])
-    params.pop("stack", None)  # only the app's tag: a stack that is renamed restarts nothing
-    recipe = params.get("recipe", {})
-    served = {key: value for key, value in recipe.items() if key not in NOT_SERVED}
-    layout = recipe.get("download", {}).get("layout", "folder")
-    return {**props, "params": {**params, "recipe": served, "layout": layout}}
 
 
 def whole_numbers(autoscaler: Properties) -> dict[str, int]:
