@@ -123,6 +123,9 @@ def load_settings(
     """
     prefix = f"{project}:"
     values = {key.removeprefix(prefix): _parse(text) for key, text in config.items() if key.startswith(prefix)}
+    if isinstance(arguments := values.get("engineArgs"), dict):
+        # `pulumi config set --path engineArgs.x null` stores the word.
+        values["engineArgs"] = {flag: None if value == "null" else value for flag, value in arguments.items()}
     problems = [
         f"{key}: is stored in clear text; `pulumi config set --secret {key} …`"
         for key in SECRETS

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from infra.settings import Settings, SettingsError, load_settings
 
@@ -150,3 +151,17 @@ def test_the_defaults_that_pulumi_lists_are_the_programs_own() -> None:
     assert {key: spec["default"] for key, spec in declared.items() if "default" in spec} == {
         key: own[key] for key, spec in declared.items() if "default" in spec
     }
+
+
+def test_the_readme_lists_every_key() -> None:
+    from infra.capacity import CapacityConfig
+    from infra.settings import RECIPES, ScalingConfig, StackConfig
+
+    table = "".join(line for line in (RECIPES.parent / "README.md").read_text().splitlines() if line.startswith("| `"))
+    keys = [alias for model in (StackConfig, ScalingConfig, CapacityConfig) for alias in _aliases(model)]
+    told_by_their_own = {"scaling", "capacity", "nonpreemptible"}  # sections, and what is there to be refused
+    assert [key for key in keys if f"{key}`" not in table and key not in told_by_their_own] == []
+
+
+def _aliases(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
