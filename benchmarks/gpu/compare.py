@@ -11,7 +11,9 @@ from benchmarks.gpu.faults import scheduler_killed, sigterm_under_load
 from benchmarks.gpu.load import Target, all_at_once, mixed_sizes, one_after_the_other, streams
 from benchmarks.gpu.record import own_metrics, record
 from benchmarks.gpu.secrecy import ArgumentsWatch, engine_environments_with
-from benchmarks.gpu.servers import Ours, Stock, left_outside
+from benchmarks.gpu.servers import Ours, Stock, files_outside, left_outside
+from serving.kernel_proof import changes
+from serving.manifest import sha256_of
 
 _LEVELS = (1, 8, 32, 48)
 _TURNS = 3
@@ -57,8 +59,11 @@ def start_alone(bench: Bench) -> None:
 
 def start_again(bench: Bench) -> None:
     """Ours with the home and temporary files that its start alone left: what caches outside the artifact are worth."""
+    before = {where: sha256_of(path) for where, path in files_outside(bench, "ours-alone").items()}
     with Ours(bench, "ours-again", machine_of="ours-alone") as ours:
-        bench.save("again", {"ready": ours.wait_ready(), "exit_status": ours.stop()})
+        result = {"ready": ours.wait_ready(), "exit_status": ours.stop()}
+    after = {where: sha256_of(path) for where, path in files_outside(bench, "ours-alone").items()}
+    bench.save("again", {**result, "files_before": len(before), "new_or_changed": changes(before, after)})
 
 
 def _first_requests(target: Target, seed: int) -> dict[str, Any]:

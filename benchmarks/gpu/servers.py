@@ -177,15 +177,18 @@ def fresh_machine(bench: Bench, name: str, *, emptied: bool = True) -> dict[str,
     return {**inherited, **{k: str(v) for k, v in variables.items()}, "PYTHONPATH": os.pathsep.join(search_path)}
 
 
-def left_outside(bench: Bench, name: str) -> dict[str, Any]:
-    """What a server wrote into its home and temporary folder: caches that no artifact holds, by their folders."""
-    found: dict[str, list[int]] = {}
-    for place in ("h", "t"):
-        base = bench.work / place / name
-        for path in base.rglob("*"):
-            if path.is_file():
-                parts = path.relative_to(base).parts
-                sizes = found.setdefault("/".join(("HOME" if place == "h" else "TMPDIR", *parts[:2])), [])
-                with contextlib.suppress(OSError):
-                    sizes.append(path.stat().st_size)
-    return {folder: {"files": len(sizes), "bytes": sum(sizes)} for folder, sizes in sorted(found.items())}
+def files_outside(bench: Bench, name: str) -> dict[str, Path]:
+    """What a server wrote into its home and its temporary folder, by `HOME/…` or `TMPDIR/…`."""
+    found: dict[str, Path] = {}
+    for place, folder in (("HOME", bench.work / "h" / name), ("TMPDIR", bench.work / "t" / name)):
+        found |= {f"{place}/{path.relative_to(folder)}": path for path in folder.rglob("*") if path.is_file()}
+    return found
+
+
+def left_outside(bench: Bench, name: str) -> dict[str, dict[str, int]]:
+    """Caches that no artifact holds: number of files and bytes by folder."""
+    sizes: dict[str, list[int]] = {}
+    for where, path in files_outside(bench, name).items():
+        with contextlib.suppress(OSError):  # gone since
+            sizes.setdefault("/".join(where.split("/")[:3]), []).append(path.stat().st_size)
+    return {folder: {"files": len(found), "bytes": sum(found)} for folder, found in sorted(sizes.items())}
