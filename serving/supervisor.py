@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import sys
@@ -20,8 +19,9 @@ from serving.health import wait_until_healthy, why_it_died
 from serving.key_file import KeyFile
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_watch import LogWatch
-from serving.loopback import is_taken, request
+from serving.loopback import is_taken
 from serving.monitor import Monitor, scrape
+from serving.open_doors import refuse_open_doors
 from serving.own_metrics import MetricsFile, metrics_text
 from serving.recipe import Recipe
 from serving.redaction import Redactor
@@ -103,7 +103,7 @@ class Supervisor:
             self._wait_until_healthy(engine)
             self._remove_key_file()
             clock.begin(WARM_UP)
-            self._refuse_open_doors()
+            refuse_open_doors(self._recipe, self._module, self._api_key)
             self._warm_up(engine)
             self._refuse()
             self._whole_check()
@@ -147,10 +147,15 @@ class Supervisor:
                 check_kernels(recipe, key)
 
         self._beside = SideCheck(check_all_files, self._attention.set)
-        if kernels and not kernels.proven:
+        if kernels and not kernels.proven and self._pass_is_ours_to_skip():
             why = f"{kernels.uncovered[0]} was still compiled" if kernels.uncovered else "no proof start was made"
             self._say(f"[startup] kernels not proven complete: {why}, the DeepGEMM pass stays on")
         return bool(kernels and kernels.proven)
+
+    def _pass_is_ours_to_skip(self) -> bool:
+        """Not where the recipe itself says whether it is made."""
+        of_engine = self._module.engine_environment
+        return of_engine(self._recipe, "", proven=True) != of_engine(self._recipe, "")
 
     def _wait_until_healthy(self, engine: EngineProcess) -> None:
         try:
@@ -267,21 +272,6 @@ class Supervisor:
             if engine.exited.wait(timeout=10 if "connection lost" in str(sys.exc_info()[1]) else 0):
                 raise why_it_died(engine, self._module.TITLE, "warming up") from None
             raise
-
-    def _refuse_open_doors(self) -> None:
-        """No container that strangers can ask for more than its health: says so instead of getting ready."""
-        if not self._api_key:
-            return
-        path = self._module.METRICS_PATH
-        try:
-            status = request(self._recipe.port, "GET", path).status
-        except (OSError, http.client.HTTPException):
-            return  # whatever that is, the warm-up meets it too and says it better
-        if status != 401:
-            raise ServingError(
-                f"{self._module.TITLE} answers {path} without the API key (HTTP {status}): the gate is not in front of "
-                f"it. Next: check engine.image and engine.version ({self._recipe.engine.version}) in the recipe"
-            )
 
     def _ended_badly(self) -> None:
         self._clean_up()

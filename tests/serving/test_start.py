@@ -130,6 +130,16 @@ def test_a_check_that_fails_calls_for_attention() -> None:
     assert called == [True]
 
 
+def test_a_recipe_that_decides_about_the_pass_itself_is_not_contradicted(make: Make) -> None:
+    container = make()
+    path = Path(container.stack.recipe.kernel_path(container.stack.key)) / MANIFEST
+    path.write_text(path.read_text().replace('"proven": true', '"proven": false'))
+    container.stack.recipe.engine.environment["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] = "0"
+    container.supervisor.start()
+    assert not container.said("the DeepGEMM pass stays on")
+    assert not container.said("DeepGEMM JIT Compiling for")
+
+
 @pytest.mark.parametrize("proven", [True, False])
 def test_only_proven_kernels_let_the_pass_over_all_sizes_be_left_out(make: Make, proven: bool) -> None:
     container = make()
