@@ -1,122 +1,157 @@
-"""What the real releases make of the attention flags on each GPU: their own functions, run with a pretended device."""
+"""What the real releases make of the recipes' command lines on each GPU.
+
+Each wheel's own parser and `ServerArgs.__post_init__` run, whole, in a process where the libraries they load are
+replaced by nothing (without_torch.py). The GPU's capability and memory are pretended; the model's config is given.
+"""
 
 from __future__ import annotations
 
-import ast
-import logging
+import json
 import subprocess
 import sys
-import types
 import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.settings import RECIPES
-from serving.recipe import load_recipe
+from serving.recipe import Recipe, load_recipe
 
-GLM = "GlmMoeDsaForCausalLM"
+OLD, NEW = "0.5.10.post1", "0.5.16"
+MEMORY = {100: 183359, 90: 143771}  # MiB, as nvidia-smi shows a B200 and an H200
+CONFIG = {
+    "architectures": ["GlmMoeDsaForCausalLM"],
+    "model_type": "glm_moe_dsa",
+    "index_topk": 2048,
+    "index_n_heads": 32,
+    "kv_lora_rank": 512,
+    "num_hidden_layers": 78,
+    "max_position_embeddings": 202752,
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}
+BARE = ("--model-path", "/x", "--tp", "8")
+EAGLE = (
+    *("--speculative-algorithm", "EAGLE", "--speculative-num-steps", "3"),
+    *("--speculative-eagle-topk", "1", "--speculative-num-draft-tokens", "4"),
+)
+
+Resolve = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Reads a module's source from the wheel of a version."""
+def resolve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resolve]:
+    """The fields of ServerArgs that a version makes of arguments on a GPU of a capability."""
     folder = tmp_path_factory.mktemp("wheels")
 
-    def read(version: str, member: str) -> str:
+    def unpacked(version: str) -> Path:
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "0", "--timeout", "10"),
             *("--disable-pip-version-check", "--dest", str(folder / version), "--only-binary=:all:"),
             *("--python-version", "3.11", "--platform", "manylinux_2_34_x86_64", f"sglang=={version}"),
         ]
-        if not list((folder / version).glob("*.whl")):
+        if not (folder / version).exists():
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=60)
             except (subprocess.SubprocessError, OSError) as error:
                 pytest.skip(f"THE DEFAULTS WERE NOT CHECKED: cannot download sglang {version}: {error}")
-        (wheel,) = (folder / version).glob("*.whl")
-        return zipfile.ZipFile(wheel).read(member).decode()
+            (wheel,) = (folder / version).glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder / version, [name for name in archive.namelist() if name.endswith(".py")])
+        return folder / version
 
-    return read
+    processes: dict[str, subprocess.Popen[str]] = {}
 
+    def resolved(
+        version: str, capability: int, arguments: tuple[str, ...], environment: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        if version not in processes:
+            script = Path(__file__).with_name("without_torch.py")
+            processes[version] = subprocess.Popen(
+                [sys.executable, str(script), "sglang", str(unpacked(version))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        question = {"argv": arguments, "environment": environment or {}, "capability": capability}
+        process = processes[version]
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps({**question, "memory": MEMORY[capability], "config": CONFIG}) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        assert isinstance(answer, dict), answer
+        return answer
 
-def functions(source: str, names: set[str], namespace: dict[str, Any]) -> dict[str, Any]:
-    """The named functions and constants of a module, and nothing else of it, in a namespace of their own."""
-    nodes: list[ast.stmt] = []
-    for node in ast.walk(ast.parse(source)):
-        if (isinstance(node, ast.FunctionDef) and node.name in names) or (
-            isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in names
-        ):
-            nodes.append(node)
-    module = ast.Module([ast.parse("from __future__ import annotations").body[0], *nodes], [])
-    never = {"is_hip": lambda: False, "is_npu": lambda: False, "is_xpu": lambda: False}
-    namespace = {"logger": logging.getLogger("sglang"), "register_post_process": lambda f: f, **never, **namespace}
-    exec(compile(ast.fix_missing_locations(module), "wheel", "exec"), namespace)
-    return namespace
-
-
-def old(release: Any, flags: dict[str, Any], major: int) -> tuple[str, str, str]:
-    found = functions(
-        release("0.5.10.post1", "sglang/srt/server_args.py"),
-        {"_set_default_nsa_kv_cache_dtype", "_set_default_nsa_backends"},
-        {},
-    )
-    args = types.SimpleNamespace(
-        nsa_prefill_backend=flags.get("nsa-prefill-backend"),
-        nsa_decode_backend=flags.get("nsa-decode-backend"),
-        kv_cache_dtype=flags.get("kv-cache-dtype", "auto"),
-        enable_hisparse=False,
-    )
-    found["_set_default_nsa_kv_cache_dtype"](args, major, "fp8")
-    found["_set_default_nsa_backends"](args, args.kv_cache_dtype, major)
-    return args.kv_cache_dtype, args.nsa_prefill_backend, args.nsa_decode_backend
+    yield resolved
+    for process in processes.values():
+        assert process.stdin
+        process.stdin.close()
+        process.wait(10)
 
 
-def new(release: Any, flags: dict[str, Any], major: int, patch: pytest.MonkeyPatch) -> tuple[str, str, str]:
-    cuda = types.SimpleNamespace(get_device_capability=lambda: (major, 0))
-    for name, contents in {
-        "torch": {"cuda": cuda},
-        "sglang": {},
-        "sglang.srt": {},
-        "sglang.srt.configs": {},
-        "sglang.srt.configs.model_config": {"is_deepseek_dsa": lambda config: True},
-    }.items():
-        module = types.ModuleType(name)
-        vars(module).update(contents)
-        patch.setitem(sys.modules, name, module)
-    found = functions(
-        release("0.5.16", "sglang/srt/arg_groups/overrides.py"),
-        {"_dsa_kv_cache_dtype_default", "_dsa_split_backend_resolution", "_DEEPSEEK_FAMILY_ARCHS"},
-        {},
-    )
-    config = types.SimpleNamespace(hf_config=types.SimpleNamespace(architectures=[GLM]))
-    view = types.SimpleNamespace(
-        get_model_config=lambda: config,
-        dsa_prefill_backend=flags.get("dsa-prefill-backend"),
-        dsa_decode_backend=flags.get("dsa-decode-backend"),
-        kv_cache_dtype=flags.get("kv-cache-dtype", "auto"),
-        enable_hisparse=False,
-    )
-    for step in ("_dsa_kv_cache_dtype_default", "_dsa_split_backend_resolution"):
-        vars(view).update(found[step](view))
-    return view.kv_cache_dtype, view.dsa_prefill_backend, view.dsa_decode_backend
+def of_recipe(resolve: Resolve, recipe: Recipe) -> dict[str, Any]:
+    arguments = recipe.engine_module.launch_command(recipe, "0123")[3:]
+    return resolve(recipe.engine.version, recipe.gpu.capability, tuple(arguments), recipe.engine.environment)
 
 
-HOPPER = ("bfloat16", "flashmla_sparse", "fa3")
-BLACKWELL = ("bfloat16", "trtllm", "trtllm")
+def kernels(fields: dict[str, Any]) -> tuple[str, str, str, str]:
+    """KV type, prefill and decode attention, MoE runner."""
+    kind = "dsa" if "dsa_decode_backend" in fields else "nsa"
+    names = ("kv_cache_dtype", f"{kind}_prefill_backend", f"{kind}_decode_backend", "moe_runner_backend")
+    prefill = tuple(str(fields[name]) for name in names)
+    return prefill[0], prefill[1], prefill[2], prefill[3]
 
 
-def test_the_h200_recipe_says_what_hopper_would_get_by_itself(release: Any) -> None:
-    flags = load_recipe(RECIPES / "glm-5.1-fp8-h200.yaml").engine.flags
-    assert old(release, flags, 9) == old(release, {}, 9) == HOPPER
+HOPPER = ("bfloat16", "flashmla_sparse", "fa3", "auto")
+BLACKWELL = ("bfloat16", "trtllm", "trtllm", "flashinfer_trtllm")
 
 
-def test_the_b200_recipes_get_what_they_say(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert old(release, load_recipe(RECIPES / "glm-5.1-fp8-b200.yaml").engine.flags, 10) == BLACKWELL
-    assert new(release, load_recipe(RECIPES / "glm-5.1-fp8-b200-next.yaml").engine.flags, 10, monkeypatch) == BLACKWELL
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("glm-5.1-fp8-b200-reference", BLACKWELL),
+        ("glm-5.1-fp8-b200", BLACKWELL),
+        ("glm-5.1-fp8-b200-next", BLACKWELL),
+        ("glm-5.1-fp8-h200", HOPPER),
+    ],
+)
+def test_a_recipe_gets_what_it_says_on_its_own_gpu(resolve: Resolve, name: str, expected: tuple[str, ...]) -> None:
+    """Nothing of what the recipe sets is changed on the way, and the release takes every flag."""
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    fields = of_recipe(resolve, recipe)
+    flags = recipe.engine.flags
+    assert kernels(fields) == expected
+    assert fields["attention_backend"] == flags["attention-backend"]
+    assert fields["tp_size"] == 8
+    assert fields["mem_fraction_static"] == flags["mem-fraction-static"]
+    assert fields["max_total_tokens"] == flags["max-total-tokens"]
+    assert fields["context_length"] == flags.get("context-length")
+    assert fields["max_running_requests"] == 48
+    assert (fields["reasoning_parser"], fields["tool_call_parser"]) == ("glm45", "glm47")
+    # The overlap scheduler works with EAGLE v2 alone.
+    assert fields["disable_overlap_schedule"] is False
 
 
-def test_left_to_itself_blackwell_gets_an_fp8_cache(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the rule eagle-fp8-kv-by-default stands on, in both releases."""
-    assert old(release, {}, 10) == new(release, {}, 10, monkeypatch) == ("fp8_e4m3", "trtllm", "trtllm")
-    assert new(release, {}, 9, monkeypatch) == HOPPER
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_left_to_itself_blackwell_gets_an_fp8_cache_and_hopper_a_bf16_one(resolve: Resolve, version: str) -> None:
+    """What the rule eagle-fp8-kv-by-default stands on, and why the H200 recipe differs: both releases alike."""
+    blackwell = resolve(version, 100, (*BARE, *EAGLE))
+    assert kernels(blackwell) == ("fp8_e4m3", "trtllm", "trtllm", "flashinfer_trtllm")
+    assert kernels(resolve(version, 90, (*BARE, *EAGLE))) == HOPPER
+
+
+def test_the_guides_command_means_an_fp8_cache_with_eagle(resolve: Resolve) -> None:
+    """The published command as it stands, without --kv-cache-dtype: what the guide says it avoids."""
+    reference = load_recipe(RECIPES / "glm-5.1-fp8-b200-reference.yaml").with_engine_args({"kv-cache-dtype": None})
+    fields = of_recipe(resolve, reference)
+    assert (fields["kv_cache_dtype"], fields["speculative_algorithm"]) == ("fp8_e4m3", "EAGLE")
+
+
+def test_eagle_without_its_variable_loses_the_overlap_scheduler(resolve: Resolve) -> None:
+    arguments = (*BARE, *EAGLE, "--kv-cache-dtype", "bfloat16")
+    assert resolve(OLD, 100, arguments)["disable_overlap_schedule"] is True
+    assert resolve(OLD, 100, arguments, {"SGLANG_ENABLE_SPEC_V2": "1"})["disable_overlap_schedule"] is False
+    assert resolve(NEW, 100, arguments)["disable_overlap_schedule"] is False  # the variable is gone
