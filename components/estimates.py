@@ -10,11 +10,14 @@ from serving.recipe import Recipe
 
 def plan(recipe: Recipe, scaling: Scaling, ingress: str, capacity: Capacity) -> str:
     """What this stack is, in one line."""
-    return (
+    text = (
         f"{recipe.model.repo} on {recipe.gpu.count}×{recipe.gpu.type} with {recipe.engine.name} "
         f"{recipe.engine.version}, {ingress} ingress: {scaling.min_containers} to {scaling.max_containers} replicas "
         f"at {replica_price(recipe, capacity)}, down after {scaling.scaledown_window} s idle"
     )
+    if capacity.nonpreemptible_download:
+        text += f"; the download at {_download_price(recipe, capacity)}"
+    return text
 
 
 def replica_price(recipe: Recipe, capacity: Capacity) -> str:
@@ -35,17 +38,22 @@ def replica_price(recipe: Recipe, capacity: Capacity) -> str:
 def download(recipe: Recipe, capacity: Capacity) -> str:
     # Measured for 700 GB: 30 to 60 minutes, which is 0.2 to 0.4 GB/s.
     slow, fast = recipe.model.size_gb / 0.2 / 60, recipe.model.size_gb / 0.4 / 60
-    asked, prices = recipe.download, recipe.prices
-    hourly = 3600 * (asked.cpu * prices.cpu_core_second + asked.memory_mib / 1024 * prices.memory_gib_second)
-    price = money(hourly)
-    if capacity.nonpreemptible_download:
-        multiplier = modal_prices().nonpreemptible.multiplier
-        hourly *= multiplier
-        price = f"{money(hourly)}/h, {multiplier:g} × the base price for not being preempted"
-    else:
-        price += "/h"
     minutes = f"{fast:.0f} to {slow:.0f} min" if slow >= 1 else "less than a minute"
-    return f"{recipe.model.size_gb:g} GB, {minutes} on CPU, at most {money(hourly * slow / 60)} ({price})"
+    dollars = money(slow * 60 * _download_second(recipe, capacity))
+    return f"{recipe.model.size_gb:g} GB, {minutes} on CPU, at most {dollars} ({_download_price(recipe, capacity)})"
+
+
+def _download_price(recipe: Recipe, capacity: Capacity) -> str:
+    price = f"{money(3600 * _download_second(recipe, capacity))}/h"
+    if not capacity.nonpreemptible_download:
+        return price
+    return f"{price}, {modal_prices().nonpreemptible.multiplier:g} × the base price for not being preempted"
+
+
+def _download_second(recipe: Recipe, capacity: Capacity) -> float:
+    asked, prices = recipe.download, recipe.prices
+    base = asked.cpu * prices.cpu_core_second + asked.memory_mib / 1024 * prices.memory_gib_second
+    return base * (modal_prices().nonpreemptible.multiplier if capacity.nonpreemptible_download else 1)
 
 
 def compilation(recipe: Recipe) -> str:

@@ -185,6 +185,9 @@ def test_a_preview_has_the_price_of_each_setting() -> None:
     )
     assert re.search(r"\(\$0\.44/h\)$", usual), usual
     assert re.search(r"\(\$1\.33/h, 3 × the base price for not being preempted\)$", kept), kept
+    assert plan(glm, nonpreemptible_download=True).endswith(
+        "; the download at $1.33/h, 3 × the base price for not being preempted"
+    )
 
 
 def test_the_smoke_tests_limit_counts_the_dearest_gpu() -> None:
