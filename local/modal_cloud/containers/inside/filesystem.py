@@ -25,7 +25,7 @@ def build(layout: Layout) -> None:
     syscalls.bind(root, root)
     _merge("/", root, skip={*layout.private, *_OWN_MOUNTS})
     hidden = [path for path in layout.hidden if _hide(root + path)]
-    for path in _outermost(layout.exposed):
+    for path in sorted(layout.exposed, key=len):  # an outer folder first: what is inside it is shown with it
         _expose(path, root, [*layout.private, *hidden])
     for path in hidden:
         syscalls.make_read_only(root + path)
@@ -39,15 +39,6 @@ def build(layout: Layout) -> None:
     os.makedirs(root + RUNTIME, exist_ok=True)
     syscalls.bind(layout.runtime, root + RUNTIME)
     os.makedirs(root + VOLUMES, exist_ok=True)
-
-
-def _outermost(paths: Iterable[str]) -> list[str]:
-    """Without those that lie in another one: shown first, a folder inside would take the place of the whole."""
-    kept: list[str] = []
-    for path in sorted(set(paths), key=len):
-        if not any(path.startswith(f"{folder}/") for folder in kept):
-            kept.append(path)
-    return kept
 
 
 def _merge(folder: str, root: str, skip: Iterable[str]) -> None:
