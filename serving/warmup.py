@@ -76,16 +76,27 @@ def warmup_requests(recipe: Recipe) -> list[WarmupRequest]:
 
 def problem_of(answer: Answer) -> str | None:
     """What is wrong with an answer; None where it is 200 with content, reasoning or a tool call."""
+    message = _message_of(answer)
+    if isinstance(message, str):
+        return message
+    # vLLM calls the reasoning `reasoning`, SGLang `reasoning_content`.
+    said = [message.get(key) for key in ("content", "reasoning_content", "reasoning", "tool_calls")]
+    if not any(part.strip() if isinstance(part, str) else part for part in said):
+        return "an empty message: no content, no reasoning, no tool call"
+    return None
+
+
+def _message_of(answer: Answer) -> dict[str, Any] | str:
+    """The message of a chat completion, or what is wrong with the answer."""
     if answer.status != 200:
         return f"HTTP {answer.status} {answer.body[:200].decode(errors='replace')}"
     try:
         message = answer.json()["choices"][0]["message"]
-        said = [message.get(key) for key in ("content", "reasoning_content", "tool_calls")]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError):
+        message = None
+    if not isinstance(message, dict):
         return f"not a chat completion: {answer.body[:200].decode(errors='replace')}"
-    if not any(part.strip() if isinstance(part, str) else part for part in said):
-        return "an empty message: no content, no reasoning, no tool call"
-    return None
+    return message
 
 
 def warm_up(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None:
@@ -134,7 +145,9 @@ def _ask(recipe: Recipe, api_key: str, tokens: int, first: str) -> None:
     limit = recipe.deadlines.warmup_request
     try:
         answer = request(recipe.port, "POST", CHAT_PATH, payload=payload, api_key=api_key, timeout=limit)
-        problem = problem_of(answer)
+        message = _message_of(answer)
+        # What it says to a text without a question is its own affair.
+        problem = message if isinstance(message, str) else None
     except TimeoutError:
         problem = f"no answer within {limit:.0f} s"
     except (OSError, http.client.HTTPException) as error:
