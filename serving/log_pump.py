@@ -49,7 +49,7 @@ class LogPump:
 
     def _is_repeated_bar(self, line: str) -> bool:
         """A tqdm bar is redrawn thousands of times: one line every few seconds, and its end, are enough."""
-        match = _PROGRESS_BAR.match(line)
+        match = _PROGRESS_BAR.match(line) if "%|" in line else None
         if not match:
             return False
         # "Capturing batches (bs=48 avail_mem=…)" and "(bs=40 …)" are one bar.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 
@@ -10,6 +11,10 @@ from serving.log_pump import LineSink
 from serving.log_triage import Finding, classify
 
 UNKNOWN = "unknown"
+
+# Written for every batch and every request: no rule is about them, and trying all on each would take more of the CPU
+# than all else this process does. Whatever text a client puts into a path is no news of the engine's, either.
+_ROUTINE = re.compile(r'\] (?:Prefill|Decode) batch, #|"[A-Z]+ \S+ HTTP/\d\.\d" [1-4]\d\d\b')
 
 
 class LogWatch:
@@ -39,6 +44,8 @@ class LogWatch:
 
     def _look(self, line: str) -> tuple[Finding | None, bool]:
         """What the line means, and whether it is the first of its kind."""
+        if _ROUTINE.search(line):
+            return None, False
         finding = classify(line, engine=self._engine)
         if finding:
             return finding, self._add(finding.rule, finding.severity)
