@@ -107,7 +107,16 @@ def test_the_pool_limits_what_runs_together(launch: Launch) -> None:
     engine.wait_ready()
     refused = engine.chat("word " * 1200)
     assert refused.status == 400
-    assert "exceeds the maximum allowed length (1024 tokens)" in refused.json()["message"]
+    assert "exceeds the maximum allowed length (1018 tokens)" in refused.json()["message"]
+    # The scheduler finds out, not the server: where a stream was asked for, its status has been sent by then.
+    stream = engine.chat("word " * 1200, stream=True)
+    assert stream.status == 200
+    assert stream.events()[0]["error"]["type"] == "BAD_REQUEST"
+    assert stream.events()[1:] == ["[DONE]"]
+    # An answer that there is no room for ends early; it does not wait for room.
+    cut = engine.request("POST", "/v1/completions", {"prompt": "hi", "max_tokens": 5000, "ignore_eos": True})
+    assert cut.json()["choices"][0]["finish_reason"] == "length"
+    assert cut.json()["usage"]["total_tokens"] == 1022
     body = {"prompt": "hi", "max_tokens": 400, "ignore_eos": True}
     threads = [threading.Thread(target=engine.request, args=("POST", "/v1/completions", body)) for _ in range(4)]
     for thread in threads:

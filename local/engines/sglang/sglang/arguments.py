@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from standin.arguments import build_parser, merge_config, namespace_fields, read_catalogue
 from standin.environment import Gpu, gpu
-from standin.log import log, raw
+from standin.log import raw
 
+from sglang.defaults import fill
 from sglang.version import __version__
 
 
@@ -34,6 +34,10 @@ class ServerArgs:
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._names}
+
+    def get(self, *names: str) -> Any:
+        """The first of these fields that this release has: some have changed their names."""
+        return next((self.__dict__[name] for name in names if name in self._names), None)
 
     @property
     def gpu(self) -> Gpu:
@@ -66,7 +70,6 @@ def parse_compile(argv: list[str]) -> tuple[ServerArgs, int]:
 
 
 def _complete(args: ServerArgs) -> ServerArgs:
-    """What SGLang fills in and says before it logs its arguments."""
     if not (Path(args.model_path) / "config.json").is_file():
         _uncaught(
             f"OSError: {args.model_path} does not appear to have a file named config.json"
@@ -74,42 +77,7 @@ def _complete(args: ServerArgs) -> ServerArgs:
             else f"OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them "
             f"in the cached files. Check that {args.model_path} is the path to a directory containing a config.json."
         )
-    args.tokenizer_path = args.tokenizer_path or args.model_path
-    args.served_model_name = args.served_model_name or args.model_path
-    args.device = args.device or "cuda"
-    args.random_seed = args.random_seed if args.random_seed is not None else int.from_bytes(os.urandom(3), "big")
-    args.page_size = args.page_size or 64
-    major = args.gpu.architecture[:-1]
-    log("Use nsa attention backend for DeepSeek with DSA.")
-    args.attention_backend = "nsa"
-    log("Setting page size to 64 for DeepSeek DSA.")
-    log("Set dense attention kv len threshold to model index_topk=2048 for DeepSeek with DSA.")
-    if args.kv_cache_dtype == "auto":
-        if args.nsa_prefill_backend or args.nsa_decode_backend:
-            log(
-                "When specifying --nsa-prefill-backend or --nsa-decode-backend, you should also explicitly set "
-                "--kv-cache-dtype (e.g., 'fp8_e4m3' or 'bfloat16'). DeepSeek V3.2 defaults to FP8 KV cache which may "
-                "not be compatible with all backends."
-            )
-        args.kv_cache_dtype = "fp8_e4m3" if int(major) >= 10 else "bfloat16"
-    log(f"Setting KV cache dtype to {args.kv_cache_dtype} for DeepSeek DSA on SM{major} device.")
-    hopper = int(major) < 10
-    args.nsa_prefill_backend = args.nsa_prefill_backend or ("flashmla_sparse" if hopper else "trtllm")
-    args.nsa_decode_backend = args.nsa_decode_backend or ("fa3" if hopper else "trtllm")
-    log(
-        f"Set NSA backends for {args.kv_cache_dtype} KV Cache: prefill={args.nsa_prefill_backend}, "
-        f"decode={args.nsa_decode_backend}."
-    )
-    if args.speculative_algorithm and os.environ.get("SGLANG_ENABLE_SPEC_V2", "").lower() not in ("1", "true"):
-        args.disable_overlap_schedule = True
-        log(
-            "Overlap scheduler is disabled when spec v2 is off or using unsupported speculative algorithm. "
-            "You can set env SGLANG_ENABLE_SPEC_V2=True to enable the experimental overlap scheduler. "
-        )
-    args.mem_fraction_static = args.mem_fraction_static or 0.88
-    args.max_running_requests = args.max_running_requests or 48
-    args.chunked_prefill_size = args.chunked_prefill_size or 8192
-    args.max_prefill_tokens = args.max_prefill_tokens or 16384
+    fill(args)
     return args
 
 

@@ -22,7 +22,7 @@ from sglang import openai_shapes as shapes
 from sglang import validation
 from sglang.arguments import ServerArgs
 from sglang.metrics import Metrics
-from sglang.streams import chat_stream, text_stream
+from sglang.streams import chat_stream, refused_stream, text_stream
 from sglang.version import __version__
 
 HEALTH_TIMEOUT = 20.0
@@ -79,6 +79,10 @@ class Endpoints:
             return json_response({"detail": "Method Not Allowed"}, 405, allow=method)
         try:
             return await handler(request)
+        except validation.TooLongForThePool as refusal:
+            if validation.streams(request.body):
+                return event_stream(refused_stream({**refusal.document, "type": "BAD_REQUEST"}))
+            return json_response(refusal.document, 400)
         except validation.BadRequest as refusal:
             return json_response(refusal.document, 400)
         except ConnectionError:
@@ -168,7 +172,7 @@ class Endpoints:
         body = validation.parse_chat(request.path, request.body)
         prompt = chat.prompt_tokens(body["messages"], body.get("tools"))
         asked = body.get("max_completion_tokens") or body.get("max_tokens")
-        limit = validation.check_length(prompt, asked, self._context, self._pool)
+        limit = self._limit(prompt, asked)
         parsers = bool(self._args.reasoning_parser), bool(self._args.tool_call_parser)
         plans = [chat.plan_chat(body, limit, self._end_token, *parsers) for _ in range(body.get("n") or 1)]
         generation = self._generation(request, prompt, plans)
@@ -185,7 +189,7 @@ class Endpoints:
         for text in prompts:
             size = tokens.count(text) if isinstance(text, str) else len(text)
             asked = body.get("max_tokens", 16)
-            limit = validation.check_length(size, asked, self._context, self._pool)
+            limit = self._limit(size, asked)
             words = text if isinstance(text, str) else "token ids"
             plans += [chat.plan_text(words, body, limit, self._end_token) for _ in range(body.get("n") or 1)]
             total += size
@@ -206,7 +210,7 @@ class Endpoints:
             raise validation.BadRequest("The stand-in takes one text at a time.")
         size = tokens.count(text) if text is not None else len(body["input_ids"])
         sampling = body.get("sampling_params") or {}
-        limit = validation.check_length(size, sampling.get("max_new_tokens", 128), self._context, self._pool)
+        limit = self._limit(size, sampling.get("max_new_tokens", 128))
         plan = chat.plan_text(text or "token ids", sampling, limit, self._end_token)
         generation = self._generation(request, size, [plan])
         started = time.monotonic()
@@ -228,6 +232,13 @@ class Endpoints:
                 },
             }
         )
+
+    def _limit(self, prompt: int, asked: int | None) -> int:
+        args, reserved = self._args, 0
+        if args.speculative_algorithm:
+            steps = (args.speculative_eagle_topk or 1) * (args.speculative_num_steps or 1)
+            reserved = max(steps, args.speculative_num_draft_tokens or 0)
+        return validation.check_length(prompt, asked, self._context, self._pool, reserved)
 
     def _generation(self, request: Request, prompt: int, plans: list[chat.Plan], external: bool = True) -> Generation:
         # Until the engine has warmed itself up, the only requests are its own.

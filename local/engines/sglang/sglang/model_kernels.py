@@ -85,12 +85,15 @@ def other_kernels(config: dict[str, Any], args: ServerArgs) -> dict[str, list[Ke
         "sparse": [_triton("_sparse_prefill_gather", facts)],
         "batch": [_triton("compute_position_kernel", facts)],
     }
-    backends = (args.nsa_prefill_backend, args.nsa_decode_backend)
+    backends = (
+        args.get("nsa_prefill_backend", "dsa_prefill_backend"),
+        args.get("nsa_decode_backend", "dsa_decode_backend"),
+    )
     if "trtllm" in backends:
         found["prefill"].append(_flashinfer("fmha_gen", args, facts))
     if str(args.moe_runner_backend).startswith("flashinfer"):
         found["prefill"].append(_flashinfer(f"fused_moe_{args.moe_runner_backend}", args, facts))
-    if args.enable_flashinfer_allreduce_fusion:
+    if args.enable_flashinfer_allreduce_fusion or args.get("flashinfer_allreduce_fusion_backend"):
         found["capture"].append(_flashinfer("trtllm_comm", args, facts))
     if args.speculative_algorithm:
         found["capture"].append(_triton("build_tree_kernel_efficient", (*facts, args.speculative_num_draft_tokens)))

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def _load(args: ServerArgs, config: dict[str, Any], compiling: bool) -> tuple[Ke
     started = time.monotonic()
     _load_faults()
     folder = Path(args.model_path)
+    if args.get("weight_loader_prefetch_checkpoints"):
+        _prefetch(args, folder)
     size = 0 if args.load_format == "dummy" else checkpoint.load(folder, config).bytes
     took = size / args.tp_size / 1e9
     free -= took
@@ -110,6 +113,21 @@ def _load(args: ServerArgs, config: dict[str, Any], compiling: bool) -> tuple[Ke
     return caches, limits, {"pool": pool, "context": context, "free_gb": free, "seconds": time.monotonic() - started}
 
 
+def _prefetch(args: ServerArgs, folder: Path) -> None:
+    """Rank 0's share of the shards, read ahead by threads of its own."""
+    shards = sorted(folder.glob("*.safetensors"))
+    mine = shards[:: args.tp_size]
+    threads = args.weight_loader_prefetch_num_threads
+    log(
+        f"Rank 0: prefetching {len(mine)}/{len(shards)} checkpoint shards into page cache (background, {args.tp_size} "
+        f"local ranks sharing the work, {threads} threads per rank)..."
+    )
+    started = time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(Path.read_bytes, mine))
+    log(f"Rank 0: prefetching checkpoint files into page cache finished in {time.monotonic() - started:.2f}s")
+
+
 def _load_faults() -> None:
     if slow := fault("slow-start"):
         time.sleep(slow.argument)
@@ -126,7 +144,8 @@ def _load_faults() -> None:
 
 
 def _capture_graphs(args: ServerArgs, caches: KernelCaches, free: float) -> None:
-    largest = min(args.max_running_requests, args.cuda_graph_max_bs or args.max_running_requests)
+    asked = args.get("cuda_graph_max_bs", "cuda_graph_max_bs_decode")
+    largest = min(args.max_running_requests, asked or args.max_running_requests)
     sizes = [size for size in (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 64, 96, 128) if size <= largest] or [1]
     drafts = args.speculative_num_draft_tokens or 1
     kinds: tuple[tuple[str, int, str], ...]

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from standin.generation import Generation
-from standin.streaming import DONE, pieces
+from standin.streaming import DONE, event, pieces
 
 from sglang import openai_shapes as shapes
 
@@ -50,6 +50,11 @@ async def text_stream(generation: Generation, model: str, with_usage: bool) -> A
                 yield shapes.text_chunk(generation.id, model, cursor.index, text, *end)
     if with_usage:
         yield shapes.usage_chunk(generation.id, "text_completion", model, _usage(generation))
+    yield DONE
+
+
+async def refused_stream(error: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    yield event({"error": error})
     yield DONE
 
 

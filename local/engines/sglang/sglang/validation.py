@@ -63,27 +63,42 @@ def parse_generate(path: str, body: bytes) -> dict[str, Any]:
     return request
 
 
-def check_length(prompt: int, new: int | None, context: int, pool: int) -> int:
-    """How many tokens may be generated. Raises BadRequest where the request can never fit."""
-    if prompt >= context:
+def streams(body: bytes) -> bool:
+    """Whether a body that was understood asks for a stream."""
+    return bool(request_body.parse(body).get("stream"))
+
+
+class TooLongForThePool(BadRequest):
+    """Noticed by the scheduler and not by the server: where the answer is a stream, it comes as an event in it."""
+
+
+def check_length(prompt: int, new: int | None, context: int, pool: int, reserved: int) -> int:
+    """How many tokens may be generated. Raises BadRequest where the request can never fit.
+
+    `reserved` tokens are kept for drafts. An answer that the pool has no room for is cut short without a word; so no
+    request ever waits for room that there will never be.
+    """
+    counted = prompt + reserved
+    if counted >= context:
         raise BadRequest(
-            f"The input ({prompt} tokens) is longer than the model's context length ({context} tokens).", "BadRequest"
+            f"The input ({counted} tokens) is longer than the model's context length ({context} tokens).", "BadRequest"
         )
-    if new is not None and prompt + new >= context:
+    if new is not None and counted + new >= context:
         raise BadRequest(
             f"Requested token count exceeds the model's maximum context length of {context} tokens. You requested a "
-            f"total of {prompt + new} tokens: {prompt} tokens from the input messages and {new} tokens for the "
+            f"total of {counted + new} tokens: {counted} tokens from the input messages and {new} tokens for the "
             "completion. Please reduce the number of tokens in the input messages or the completion to fit within the "
             "limit.",
             "BadRequest",
         )
-    if prompt >= pool:
-        raise BadRequest(
-            f"Input length ({prompt} tokens) exceeds the maximum allowed length ({pool} tokens). Use a shorter input "
-            "or enable --allow-auto-truncate.",
+    longest = min(context, pool) - 1
+    if prompt >= longest - 5:
+        raise TooLongForThePool(
+            f"Input length ({prompt} tokens) exceeds the maximum allowed length ({longest - 5} tokens). Use a shorter "
+            "input or enable --allow-auto-truncate.",
             "BadRequest",
         )
-    return min(new if new is not None else context, context - prompt - 1, pool - prompt)
+    return min(new if new is not None else longest, longest - prompt - 1)
 
 
 def _parse(path: str, body: bytes, *required: str) -> dict[str, Any]:

@@ -102,9 +102,7 @@ def _add(parser: argparse.ArgumentParser, option: dict[str, Any]) -> None:
         option = {**option, "names": [name for name in option["names"] if not name.startswith("--no-")]}
         keywords["action"] = argparse.BooleanOptionalAction
     elif action.startswith("Deprecated"):
-        keywords |= {"action": _Deprecated, "nargs": 0, "instead": option.get("replaced_by")}
-        keywords["stores"] = action == "DeprecatedStoreTrueAction"
-        keywords["default"] = False if keywords["stores"] else argparse.SUPPRESS
+        keywords |= _deprecated(option)
     else:
         if action == "append":
             keywords |= {"action": "append", "default": list(option.get("default") or [])}
@@ -114,6 +112,28 @@ def _add(parser: argparse.ArgumentParser, option: dict[str, Any]) -> None:
             if key in option:
                 keywords[key] = option[key]
     parser.add_argument(*option["names"], **keywords)
+
+
+def _deprecated(option: dict[str, Any]) -> dict[str, Any]:
+    """Keywords for a former name: most still do what they did, and say what to write instead."""
+    action, instead = option["action"], option.get("replaced_by")
+    found: dict[str, Any] = {
+        "action": _Deprecated,
+        "nargs": 0,
+        "instead": instead,
+        "stores": action != "DeprecatedAction",
+    }
+    # The present name of the same option has the default.
+    found["default"] = argparse.SUPPRESS
+    if action == "DeprecatedStoreTrueAction":
+        found |= {"const": True, "default": False}
+    elif action == "DeprecatedStoreConstAction":
+        found["const"] = (instead or "").partition("=")[2]
+    elif action == "DeprecatedAliasStoreAction":
+        found |= {key: option[key] for key in ("nargs", "choices") if key in option}
+        found["nargs"] = option.get("nargs")
+        found["type"] = _TYPES.get(option.get("type", "str"), str)
+    return found
 
 
 class _Deprecated(argparse.Action):
@@ -129,7 +149,7 @@ class _Deprecated(argparse.Action):
         text = f"'{option_string}' is deprecated and will be removed in a future release.{hint}"
         print(f"\033[1;33m{text}\033[0m", file=sys.stderr)
         if self._stores:
-            setattr(namespace, self.dest, True)
+            setattr(namespace, self.dest, values if self.nargs != 0 else self.const)
 
 
 def _human_readable_int(text: str) -> int:

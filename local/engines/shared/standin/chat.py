@@ -96,7 +96,7 @@ def plan_text(prompt: str, request: dict[str, Any], limit: int, end_token: int) 
     plan = Plan(content=tokens.split(" " + _spoiled(knowledge.answer(prompt))), matched=end_token, hidden=1)
     if request.get("ignore_eos"):
         filler = tokens.split(" and so on")
-        while plan.completion_tokens < limit:
+        while plan.completion_tokens <= limit:
             plan.content += filler
     _stop(plan, request.get("stop"))
     return _cut(plan, limit)
