@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
-from infra.settings import RECIPES, load_settings
+from infra.settings import RECIPES
 from recipes.flags import catalogue
 from serving.engines import sglang
 from serving.recipe import Recipe, kernel_key, load_recipe
@@ -103,32 +102,6 @@ def test_changing_the_recipe_keeps_app_weights_and_secrets_and_builds_other_kern
     assert after.kernels.marker == before.kernels.marker
     assert kernel_key(after, COMMIT) != kernel_key(before, COMMIT)
     assert kernel_key(after, COMMIT).startswith(after.gpu.architecture)
-
-
-def test_a_model_nobody_foresaw_needs_a_file_and_nothing_else(tmp_path: Path) -> None:
-    document = yaml.safe_load((RECIPES / "glm-5.1-fp8-h200.yaml").read_text())
-    document |= {"app": "llama"}
-    document["model"] = {
-        "repo": "meta-llama/Llama-3.1-8B-Instruct",
-        "servedName": "llama-3.1-8b",
-        "sizeGb": 16.1,
-        "contextTokens": 131072,
-        "kvBytesPerToken": 131072,
-    }
-    document["engine"]["flags"] = {"tp": 1, "context-length": "32Ki"}
-    document["gpu"] = {"type": "H100", "count": 1, "memoryGb": 80, "architecture": "sm90"}
-    path = tmp_path / "llama-3.1-8b.yaml"
-    path.write_text(yaml.safe_dump(document))
-    settings = load_settings({"glm-serving:recipe": str(path)}, {}, stack="test")
-    assert settings.warnings == []
-    assert flags_of(sglang.launch_command(settings.recipe, COMMIT)[3:]) == {
-        "--model-path": f"/model-cache/Llama-3.1-8B-Instruct/{COMMIT}",
-        "--served-model-name": "llama-3.1-8b",
-        "--host": "0.0.0.0",
-        "--port": "8000",
-        "--tp": "1",
-        "--context-length": "32Ki",
-    }
 
 
 def test_options_made_from_annotated_fields_are_read() -> None:
