@@ -160,7 +160,7 @@ _LARGEST_UTILIZATION = 0.985
 
 def _caution(fit: MemoryFit) -> str | None:
     planned = fit.plan
-    if not planned.margin_inside and fit.free < 0:
+    if planned.fraction_given and not planned.margin_inside and fit.free < 0:
         return (
             f"{_gib(fit.left)} GiB are left for activations and graphs, SGLang's own default would be "
             f"{_gib(fit.margin)}: on out-of-memory lower mem-fraction-static or chunked-prefill-size"
@@ -184,8 +184,7 @@ def report(recipe: Recipe, fit: MemoryFit) -> str:
     planned = fit.plan
     title = recipe.engine_module.TITLE
     drafting = ", drafting with the MTP layer" if recipe.speculates else ""
-    given = planned.fraction_flag in recipe.engine.flags
-    source = planned.fraction_flag if given else f"{title}'s default fraction"
+    source = planned.fraction_flag if planned.fraction_given else f"{title}'s default fraction"
     less = "the weights and the margin" if planned.margin_inside else "the weights"
     sized = "" if recipe.model.architecture else "the checkpoint's size, shared out: no dimensions in the recipe"
     rows = [

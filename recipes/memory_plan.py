@@ -32,6 +32,8 @@ class Plan:
     draft: int
     fraction: float
     fraction_flag: str
+    fraction_given: bool
+    """Or else the engine's own choice, which keeps the margin by itself."""
     parallel_flag: str
     margin: int
     margin_note: str
@@ -67,6 +69,7 @@ def _sglang(recipe: Recipe) -> Plan:
         draft=_draft(recipe, own_embedding=True),
         fraction=number(flags, "mem-fraction-static", round(1 - margin / (recipe.gpu.memory_gb * GIB), 3)),
         fraction_flag="mem-fraction-static",
+        fraction_given="mem-fraction-static" in flags,
         parallel_flag=recipe.engine_module.TENSOR_PARALLEL,
         margin=margin,
         margin_note="activations, CUDA graphs, communication: SGLang's rule",
@@ -110,6 +113,7 @@ def _vllm(recipe: Recipe) -> Plan:
         draft=_draft(recipe, own_embedding=False),
         fraction=number(flags, "gpu-memory-utilization", 0.92),
         fraction_flag="gpu-memory-utilization",
+        fraction_given="gpu-memory-utilization" in flags,
         parallel_flag=recipe.engine_module.TENSOR_PARALLEL,
         margin=int(_VLLM_FIXED + batched * _VLLM_PER_TOKEN),
         margin_note="activations, workspaces, communication: from a published start",
