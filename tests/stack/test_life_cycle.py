@@ -27,6 +27,11 @@ def test_up_ends_in_a_served_answer(project: Project) -> None:
     answer = project.ask()
     assert answer.status_code == 200
     assert "4" in answer.json()["choices"][0]["message"]["content"]
+    outputs = project.outputs()
+    assert outputs["opencode"]["provider"]["modal-test"]["options"] == {
+        "baseURL": f"{outputs['url']}/v1",
+        "apiKey": "{env:GLM_SERVING_TEST_KEY}",
+    }
 
 
 def test_a_wrong_key_gets_401(project: Project) -> None:
