@@ -170,7 +170,7 @@ _SGLANG_FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20,
 def number(flags: dict[str, FlagValue], name: str, default: float) -> float:
     """A flag's number; text with a suffix as the engine takes it. Raises ServingError."""
     value = flags.get(name, default)
-    if isinstance(value, bool):
+    if isinstance(value, bool | list):
         raise ServingError(f"--{name} is {value!r}: the memory fit needs a number")
     if not isinstance(value, str):
         return value

@@ -20,8 +20,8 @@ from serving.architecture import Architecture
 if TYPE_CHECKING:
     from serving.engines import EngineModule
 
-FlagValue = bool | int | float | str
-"""A flag's value: `true` writes the bare switch, `false` leaves it out, anything else is its argument."""
+FlagValue = bool | int | float | str | list[int | float | str]
+"""A flag's value: `true` writes the bare switch, `false` leaves it out, a list its arguments, anything else the one."""
 
 
 class Data(BaseModel):

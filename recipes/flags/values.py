@@ -65,8 +65,12 @@ def wrong_value(option: Option, name: str, value: Any) -> str | None:
         return f"needs {_expected(option)}, got {str(value).lower()}"
     if option.optional and value in ("", "None"):
         return None
-    # Several values are one string in a recipe, separated by spaces.
-    values = str(value).split() if option.nargs in ("*", "+") or isinstance(option.nargs, int) else [value]
+    several = option.nargs in ("*", "+") or isinstance(option.nargs, int)
+    if isinstance(value, list) and not several:
+        return f"takes one value, got the list {value}"
+    if several and isinstance(value, str) and " " in value:
+        return f"several values are a list: [{', '.join(value.split())}]"
+    values = value if isinstance(value, list) else [value]
     if option.nargs == "+" and not values:
         return "needs at least one value"
     if isinstance(option.nargs, int) and len(values) != option.nargs:

@@ -109,13 +109,15 @@ def engine_for(recipe: Recipe) -> EngineModule:
 
 
 def arguments(flags: Flags) -> list[str]:
-    """`true` is a bare switch, `false` a switch left out, anything else a value."""
+    """`true` is a bare switch, `false` a switch left out, a list several words, anything else one."""
     argv: list[str] = []
     for name, value in flags.items():
         if value is False:
             continue
         argv.append(f"--{name}")
-        if value is not True:
+        if isinstance(value, list):
+            argv += map(str, value)
+        elif value is not True:
             argv.append(str(value))
     return argv
 

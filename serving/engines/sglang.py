@@ -45,7 +45,7 @@ _CACHES = {
 
 
 def tensor_parallel(flags: Flags) -> int:
-    return int(flags.get(TENSOR_PARALLEL, 1))
+    return count(flags.get(TENSOR_PARALLEL, 1), {})
 
 
 def speculates(flags: Flags) -> bool:
@@ -75,7 +75,7 @@ def longest_request(recipe: Recipe) -> int:
 
 
 def most_requests(recipe: Recipe) -> int:
-    return int(recipe.engine.flags.get("max-running-requests", _DEFAULT_MAX_REQUESTS))
+    return count(recipe.engine.flags.get("max-running-requests", _DEFAULT_MAX_REQUESTS), {})
 
 
 def has_metrics(recipe: Recipe) -> bool:

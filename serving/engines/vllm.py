@@ -39,7 +39,7 @@ _SUFFIXES = {"k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
 
 
 def tensor_parallel(flags: Flags) -> int:
-    return int(flags.get(TENSOR_PARALLEL, 1))
+    return count(flags.get(TENSOR_PARALLEL, 1), {})
 
 
 def speculates(flags: Flags) -> bool:
@@ -67,7 +67,7 @@ def longest_request(recipe: Recipe) -> int:
 
 
 def most_requests(recipe: Recipe) -> int:
-    return int(recipe.engine.flags.get("max-num-seqs", _DEFAULT_MAX_REQUESTS))
+    return count(recipe.engine.flags.get("max-num-seqs", _DEFAULT_MAX_REQUESTS), {})
 
 
 def has_metrics(recipe: Recipe) -> bool:

@@ -118,7 +118,7 @@ def test_options_made_from_annotated_fields_are_read() -> None:
         "weight-loader-prefetch-checkpoints": True,
         "fp8-gemm-backend": "deep_gemm",  # another name than its field
         "flashinfer-allreduce-fusion-backend": "mnnvl",  # choices from a Literal
-        "cuda-graph-bs-decode": "1 2 4",
+        "cuda-graph-bs-decode": [1, 2, 4],
         "max-total-tokens": "64Ki",
         "cuda-graph-backend-decode": "full",
     }
@@ -145,3 +145,10 @@ def test_old_names_take_a_value_and_are_remarked() -> None:
         "enable-flashinfer-allreduce-fusion: deprecated in sglang 0.5.16; use flashinfer-allreduce-fusion-backend",
     ]
     assert release.problems({"nsa-decode-backend": "fa4"})
+
+
+def test_several_values_are_several_words_of_the_command_line() -> None:
+    sized = recipe("glm-5.1-fp8-b200").with_engine_args({"cuda-graph-bs": [1, 2, 4]})
+    argv = sglang.launch_command(sized, COMMIT)
+    assert argv[-4:] == ["--cuda-graph-bs", "1", "2", "4"]
+    assert catalogue.load("sglang", "0.5.10.post1").lint(sized.engine.flags) == []

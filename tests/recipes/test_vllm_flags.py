@@ -57,6 +57,9 @@ def catalogue() -> Catalogue:
         ({"tool-call-parser": "glm-47"}, "has none called 'glm-47'; did you mean glm47?"),
         ({"reasoning-parser": "glm46"}, "has none called 'glm46'; did you mean glm45?"),
         ({"moe-backend": "deepgemm"}, "must be one of"),
+        ({"cudagraph-capture-sizes": "1 2 4"}, "several values are a list: [1, 2, 4]"),
+        ({"cudagraph-capture-sizes": [1, "two"]}, "needs a whole number, got 'two'"),
+        ({"max-num-seqs": [1, 2]}, "takes one value, got the list [1, 2]"),
         ({"no-async-scheduling": False}, "write `async-scheduling: true`"),
     ],
 )
@@ -79,7 +82,7 @@ def test_lint_names_the_flag_and_the_way_out(catalogue: Catalogue, flags: dict[s
         {"kv-transfer-config": '{"kv_connector": "a", "kv_buffer_size": 1k}'},
         {"moe-backend": "Deep-GEMM"},
         {"tool-call-parser": "ours", "tool-parser-plugin": "/plugins/ours.py"},
-        {"hf-overrides": '{"num_hidden_layers": 4}', "served-model-name": "a b", "hf-token": True},
+        {"hf-overrides": '{"num_hidden_layers": 4}', "served-model-name": ["a", "b"], "hf-token": True},
         {"enable-prefix": True},  # argparse takes what begins one name only
     ],
 )
