@@ -29,45 +29,27 @@ def chat_completion(request_id: str, model: str, weight_version: str, prompt: in
                 "reasoning_content": "".join(plan.reasoning) or None,
                 "tool_calls": plan.calls or None,
             },
-            "logprobs": None,
-            "finish_reason": plan.finish,
-            "matched_stop": plan.matched,
+            **_end(plan),
         }
         for index, plan in enumerate(plans)
     ]
-    return {
-        "id": request_id,
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": choices,
-        "usage": usage(prompt, plans, sum(plan.completion_tokens for plan in plans)),
-        "metadata": {"weight_version": weight_version},
-    }
+    return _answer(_chunk(request_id, "chat.completion", model, choices), weight_version, prompt, plans)
 
 
 def text_completion(
     request_id: str, model: str, weight_version: str, prompt: int, plans: list[Plan], echo: str
 ) -> dict[str, Any]:
-    choices = [
-        {
-            "index": index,
-            "text": echo + "".join(plan.content),
-            "logprobs": None,
-            "finish_reason": plan.finish,
-            "matched_stop": plan.matched,
-        }
-        for index, plan in enumerate(plans)
-    ]
-    return {
-        "id": request_id,
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": choices,
-        "usage": usage(prompt, plans, sum(plan.completion_tokens for plan in plans)),
-        "metadata": {"weight_version": weight_version},
-    }
+    choices = [{"index": index, "text": echo + "".join(plan.content), **_end(plan)} for index, plan in enumerate(plans)]
+    return _answer(_chunk(request_id, "text_completion", model, choices), weight_version, prompt, plans)
+
+
+def _end(plan: Plan) -> dict[str, Any]:
+    return {"logprobs": None, "finish_reason": plan.finish, "matched_stop": plan.matched}
+
+
+def _answer(document: dict[str, Any], weight_version: str, prompt: int, plans: list[Plan]) -> dict[str, Any]:
+    totals = usage(prompt, plans, sum(plan.completion_tokens for plan in plans))
+    return {**document, "usage": totals, "metadata": {"weight_version": weight_version}}
 
 
 def chat_chunk(

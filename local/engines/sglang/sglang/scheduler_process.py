@@ -13,7 +13,7 @@ from typing import Any
 
 from standin import checkpoint
 from standin.batching import Limits, Scheduler, name_process
-from standin.channel import Channel
+from standin.channel import Channel, fork
 from standin.environment import fault
 from standin.log import log, raw, set_prefix
 
@@ -24,15 +24,13 @@ from sglang.warm_caches import KernelCaches
 
 def start(args: ServerArgs, config: dict[str, Any], compiling: bool) -> tuple[int, socket.socket]:
     """Forks the scheduler; returns its process id and the server's end of the channel."""
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        return pid, ours
-    ours.close()
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    os._exit(_main(Channel(theirs), args, config, compiling))
+
+    def child(channel: Channel) -> int:
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        return _main(channel, args, config, compiling)
+
+    return fork(child)
 
 
 def _main(channel: Channel, args: ServerArgs, config: dict[str, Any], compiling: bool) -> int:

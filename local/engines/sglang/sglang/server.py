@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from standin import checkpoint, http
-from standin.channel import Channel
+from standin.channel import first_word
 from standin.engine_client import EngineClient
 from standin.environment import scaled
 from standin.log import log, out, raw
@@ -54,22 +54,18 @@ def _launch_phase_sigquit(signum: int, frame: object) -> None:
 
 def _wait_ready(pid: int, connection: socket.socket) -> dict[str, float]:
     """What the scheduler says once it has loaded. Ends the process if it died instead."""
-    channel = Channel(connection)
-    while True:
-        try:
-            for message in channel.receive():
-                if message["t"] == "ready":
-                    return message
-        except (EOFError, ConnectionError):
-            _, status = os.waitpid(pid, 0)
-            code = os.waitstatus_to_exitcode(status)
-            raw(
-                "Traceback (most recent call last):\n"
-                f"RuntimeError: Rank 0 scheduler died during initialization (exit code: {code}). If exit code is -9 "
-                "(SIGKILL), a common cause is the OS OOM killer. Run `dmesg -T | grep -i oom` to check.\n"
-            )
-            kill_children()
-            raise SystemExit(1) from None
+    facts = first_word(connection)
+    if facts is None:
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        raw(
+            "Traceback (most recent call last):\n"
+            f"RuntimeError: Rank 0 scheduler died during initialization (exit code: {code}). If exit code is -9 "
+            "(SIGKILL), a common cause is the OS OOM killer. Run `dmesg -T | grep -i oom` to check.\n"
+        )
+        kill_children()
+        raise SystemExit(1)
+    return facts
 
 
 async def _serve(

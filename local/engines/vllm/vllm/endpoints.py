@@ -54,7 +54,8 @@ class Endpoints:
         }
 
     async def handle(self, request: Request) -> Response:
-        methods = self.routes.get(request.path)
+        path = "/metrics" if request.path.startswith("/metrics") else request.path  # mounted for all below it
+        methods = self.routes.get(path)
         if methods is None:
             return json_response({"detail": "Not Found"}, 404)
         endpoint = methods.get(request.method)

@@ -14,7 +14,7 @@ from typing import Any
 
 from standin import checkpoint
 from standin.batching import Limits, RequestFailed, Scheduler, name_process
-from standin.channel import Channel
+from standin.channel import Channel, fork
 from standin.environment import fault, scaled
 
 from vllm import log
@@ -28,13 +28,7 @@ _UNPREFETCHED = 660.0
 
 def start(config: EngineConfig) -> tuple[int, socket.socket]:
     """Forks the engine; returns its process id and the server's end of the channel."""
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        return pid, ours
-    ours.close()
-    os._exit(_main(Channel(theirs), config))
+    return fork(lambda channel: _main(channel, config))
 
 
 def _main(channel: Channel, config: EngineConfig) -> int:

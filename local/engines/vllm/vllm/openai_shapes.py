@@ -14,10 +14,6 @@ def usage(prompt: int, generated: int) -> dict[str, Any]:
     return {"prompt_tokens": prompt, "total_tokens": prompt + generated, "completion_tokens": generated}
 
 
-def full_usage(prompt: int, generated: int) -> dict[str, Any]:
-    return {**usage(prompt, generated), "prompt_tokens_details": None}
-
-
 def stop_reason(plan: Plan) -> str | None:
     """The stop text; the end token is no reason worth telling."""
     return plan.matched if isinstance(plan.matched, str) else None
@@ -50,20 +46,13 @@ def chat_completion(
         {
             "index": index,
             "message": message(plan, request.get("tool_choice"), request.get("include_reasoning", True)),
-            "logprobs": None,
-            "finish_reason": finish(plan, request),
-            "stop_reason": stop_reason(plan),
-            "token_ids": None,
+            **_end(plan, finish(plan, request)),
             "routed_experts": None,
         }
         for index, plan in enumerate(plans)
     ]
     return {
-        **_head(request_id, "chat.completion", model),
-        "choices": choices,
-        "service_tier": None,
-        "system_fingerprint": fingerprint,
-        "usage": full_usage(prompt, sum(plan.completion_tokens for plan in plans)),
+        **_answer(_head(request_id, "chat.completion", model), choices, fingerprint, prompt, plans),
         "prompt_logprobs": None,
         "prompt_token_ids": None,
         "prompt_text": None,
@@ -78,23 +67,36 @@ def text_completion(
         {
             "index": index,
             "text": echo + "".join(plan.content),
-            "logprobs": None,
-            "finish_reason": plan.finish,
-            "stop_reason": stop_reason(plan),
-            "token_ids": None,
+            **_end(plan, plan.finish),
             "prompt_logprobs": None,
             "prompt_token_ids": None,
             "routed_experts": None,
         }
         for index, plan in enumerate(plans)
     ]
+    head = _head(request_id, "text_completion", model)
+    return {**_answer(head, choices, fingerprint, prompt, plans), "kv_transfer_params": None}
+
+
+def _end(plan: Plan, finish_reason: str) -> dict[str, Any]:
     return {
-        **_head(request_id, "text_completion", model),
+        "logprobs": None,
+        "finish_reason": finish_reason,
+        "stop_reason": stop_reason(plan),
+        "token_ids": None,
+    }
+
+
+def _answer(
+    head: dict[str, Any], choices: list[dict[str, Any]], fingerprint: str | None, prompt: int, plans: list[Plan]
+) -> dict[str, Any]:
+    generated = sum(plan.completion_tokens for plan in plans)
+    return {
+        **head,
         "choices": choices,
         "service_tier": None,
         "system_fingerprint": fingerprint,
-        "usage": full_usage(prompt, sum(plan.completion_tokens for plan in plans)),
-        "kv_transfer_params": None,
+        "usage": {**usage(prompt, generated), "prompt_tokens_details": None},
     }
 
 

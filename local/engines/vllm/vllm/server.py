@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from standin import http
 from standin.application import Application
-from standin.channel import Channel
+from standin.channel import first_word
 from standin.engine_client import EngineClient
 from standin.environment import scaled
 from standin.generation import Aborted, EngineDead
@@ -82,22 +82,19 @@ def _bind(args: argparse.Namespace) -> socket.socket:
 
 def _wait_ready(pid: int, connection: socket.socket) -> dict[str, float]:
     """What the engine says once it has loaded. Raises RuntimeError if it died instead."""
-    channel = Channel(connection)
     try:
-        while True:
-            for message in channel.receive():
-                if message["t"] == "ready":
-                    return message
-    except (EOFError, ConnectionError):
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        raise RuntimeError(
-            f"Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore': {code}}}"
-        ) from None
+        facts = first_word(connection)
     except KeyboardInterrupt:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+    if facts is None:
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        raise RuntimeError(
+            f"Engine core initialization failed. See root cause above. Failed core proc(s): {{'EngineCore': {code}}}"
+        )
+    return facts
 
 
 async def _serve(
