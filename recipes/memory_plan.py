@@ -150,10 +150,12 @@ def _draft(recipe: Recipe, *, own_embedding: bool) -> int:
 def _drafting(flags: dict[str, FlagValue]) -> dict[str, object]:
     given = flags.get("speculative-config")
     try:
-        document = json.loads(given) if isinstance(given, str) else {}
+        document = json.loads(given) if isinstance(given, str) and given not in ("", "None") else {}
     except ValueError as error:
         raise ServingError(f"--speculative-config is {given!r}: no JSON ({error})") from None
     dotted = {name.partition(".")[2]: flags[name] for name in flags if name.startswith("speculative-config.")}
+    if "spec-model" in flags:
+        dotted["model"] = flags["spec-model"]
     return {**(document if isinstance(document, dict) else {}), **dotted}
 
 

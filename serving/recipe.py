@@ -222,7 +222,8 @@ class Recipe(Data):
     @field_validator("engine")
     @classmethod
     def _flags_are_bare_names(cls, engine: Engine) -> Engine:
-        dashed = [name for name in engine.flags if name.startswith("-") or "_" in name]
+        # What follows a dot is a key of a JSON option, which vLLM spells with '_'.
+        dashed = [name for name in engine.flags if name.startswith("-") or "_" in name.partition(".")[0]]
         if dashed:
             raise ValueError(f"write flags without dashes in front and with '-' inside: {', '.join(dashed)}")
         return engine

@@ -43,8 +43,10 @@ def tensor_parallel(flags: Flags) -> int:
 
 
 def speculates(flags: Flags) -> bool:
-    config = flags.get("speculative-config")
-    return isinstance(config, str) and json.loads(config).get("method") in ("mtp", "deepseek_mtp", "glm4_moe_mtp")
+    given = flags.get("speculative-config")
+    document = json.loads(given) if isinstance(given, str) and given.startswith("{") else {}
+    method = flags.get("speculative-config.method", flags.get("spec-method", document.get("method")))
+    return method in ("mtp", "deepseek_mtp", "glm4_moe_mtp")
 
 
 def kv_cache_dtype(recipe: Recipe) -> str:

@@ -7,7 +7,7 @@ import pytest
 from infra.settings import RECIPES
 from recipes.memory_fit import GIB, MemoryFit, fit_memory, main
 from serving.errors import ServingError
-from serving.recipe import Recipe, load_recipe
+from serving.recipe import FlagValue, Recipe, load_recipe
 
 
 def recipe(name: str) -> Recipe:
@@ -39,6 +39,20 @@ def test_vllm_0_23_has_an_index_cache_in_every_layer_and_one_more_layer_for_mtp(
     assert vllm.kv_bytes_per_token == 79 * (656 + 132)
     assert vllm.with_engine_args({"speculative-config": None}).kv_bytes_per_token == 78 * (656 + 132)
     assert vllm.with_engine_args({"kv-cache-dtype": "auto"}).kv_bytes_per_token == 79 * 1284
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"speculative-config.method": "mtp", "speculative-config.num_speculative_tokens": 5},
+        {"spec-method": "mtp", "spec-tokens": 5},
+    ],
+)
+def test_drafting_is_seen_however_it_is_written(vllm: Recipe, flags: dict[str, FlagValue | None]) -> None:
+    written = vllm.with_engine_args({"speculative-config": None, **flags})
+    assert written.speculates
+    assert fit_memory(written).draft == fit_memory(vllm).draft > 0
+    assert not vllm.with_engine_args({"speculative-config": "None"}).speculates
 
 
 @pytest.mark.parametrize(
