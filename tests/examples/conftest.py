@@ -19,7 +19,7 @@ from tests.serving.conftest import API_KEY, REPO_ROOT, RunningHub, free_port, hu
 
 __all__ = ["hub_process"]  # the fixture
 
-RECIPES = {"sglang": "tiny-glm-local"}
+RECIPES = {"sglang": "tiny-glm-local", "vllm": "tiny-glm52-local"}
 
 
 @dataclass
@@ -40,8 +40,9 @@ def served(
     commit = _download(recipe, hub_process)
     container = _container_environment(recipe)
     key = kernel_key(recipe, commit)
-    quiet: dict[str, Any] = {"report": lambda _: None, "out": lambda _: None, "commit_volume": lambda: None}
-    compile_kernels(recipe, commit, key, environment=container, **quiet)
+    if recipe.kernels:
+        quiet: dict[str, Any] = {"report": lambda _: None, "out": lambda _: None, "commit_volume": lambda: None}
+        compile_kernels(recipe, commit, key, environment=container, **quiet)
     lines: list[str] = []
     supervisor = Supervisor(recipe, commit, key, environment=container, out=lines.append, die=lambda: None)
     supervisor.start()
@@ -67,6 +68,10 @@ def _recipe(name: str, root: Path) -> Recipe:
     document["port"] = free_port()
     for kind, volume in document["volumes"].items():
         if volume:
+            # What the engine caches beside its kernels is under the same mount point.
+            variables = document["engine"]["environment"]
+            for name, value in variables.items():
+                variables[name] = value.replace(volume["mountPath"], str(root / kind))
             volume["mountPath"] = str(root / kind)
             (root / kind).mkdir()
     return Recipe.model_validate(document)
@@ -83,7 +88,7 @@ def _download(recipe: Recipe, hub: RunningHub) -> str:
 def _container_environment(recipe: Recipe) -> dict[str, str]:
     engines = REPO_ROOT / "local" / "engines"
     return {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{engines / recipe.engine.name / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", "/"),
         "PYTHONPATH": f"{engines / 'shared'}:{engines / recipe.engine.name}",
         "LOCAL_IMAGE_TAG": recipe.engine.image,
