@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from infra import capacity
 from infra.capacity import CapacityConfig
-from recipes.flags import catalogue, combinations
+from infra.recipe_check import check_recipe
 from serving.params import Capacity, Scaling
 from serving.recipe import Data, FlagValue, Recipe, load_recipe
 
@@ -221,34 +221,8 @@ def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str
     except (ValidationError, yaml.YAMLError, OSError) as error:
         problems += _recipe_problems(place, error)
         return None
-    try:
-        release = catalogue.load(recipe.engine.name, recipe.engine.catalogue_release)
-    except FileNotFoundError as error:
-        key = "nearestRelease" if recipe.engine.nearest_release else "version"
-        problems.append(f"{path.name}: engine.{key}: {error}")
-        return recipe
-    flags, nearest = recipe.engine.flags, recipe.engine.nearest_release is not None
-    problems += [_flag_text(path, overrides, text) for text in release.problems(flags, nearest=nearest)]
-    remarks = release.remarks(flags) + (release.unverified(flags, recipe.engine.image) if nearest else [])
-    warnings += [_flag_text(path, overrides, text) for text in remarks]
-    model = recipe.model
-    sparse = model.architecture is not None and model.architecture.index_n_heads > 0
-    for finding in combinations.find_broken(
-        release, flags, architecture=recipe.gpu.architecture, repository=model.repo, sparse=sparse
-    ):
-        mend = f"{finding.mend_flag} {finding.mend_text}"
-        text = _flag_text(path, overrides, str(finding), mend)
-        (problems if finding.level == "error" else warnings).append(text)
+    check_recipe(path, recipe, overrides, problems, warnings)
     return recipe
-
-
-def _flag_text(path: Path, overrides: Mapping[str, Any], text: str, mend: str | None = None) -> str:
-    """Where the flag was set, what is wrong with it, and how to change it (`mend`: a flag and its value)."""
-    flag = text.partition(":")[0]
-    command = f"`pulumi config set --path engineArgs.{mend or f'{flag} …'}`"
-    if flag in overrides:
-        return f"engineArgs.{text}; {command}"
-    return f"{path.name}: engine.flags.{text}; edit {path.name}{f' or {command}' if mend else ''}"
 
 
 def _recipe_problems(place: str, error: Exception) -> list[str]:

@@ -68,6 +68,7 @@ def test_flags_are_checked_for_the_fallbacks_architecture_too(tmp_path: Path) ->
     document = yaml.safe_load((RECIPES / "glm-5.1-fp8-b200.yaml").read_text())
     del document["kernels"]
     document["gpu"]["memoryGb"] = 141
+    document["engine"]["flags"] |= {"max-total-tokens": 256000, "mem-fraction-static": 0.83}
     document["gpu"]["fallbacks"] = [{"type": "H200", "memoryGb": 141, "architecture": "sm90", "gpuSecond": 0.001}]
     path = tmp_path / "both.yaml"
     path.write_text(yaml.safe_dump(document))

@@ -237,7 +237,11 @@ def test_every_recipe_is_clean(path: Path) -> None:
     assert release.lint(recipe.engine.flags) == []
     place = {"architecture": recipe.gpu.architecture, "repository": recipe.model.repo}
     assert find_broken(release, recipe.engine.flags, **place) == []
-    assert settings(path.stem, {}).warnings == []
+    # The published guide's pool is a variant that warns.
+    expected = ["memory: a request can't be longer than 65,536 tokens"] if path.stem.endswith("-reference") else []
+    warnings = settings(path.stem, {}).warnings
+    assert len(warnings) == len(expected)
+    assert all(text in warning for text, warning in zip(expected, warnings, strict=True))
 
 
 def test_a_preview_refuses_and_says_flag_source_and_command() -> None:

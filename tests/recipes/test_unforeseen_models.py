@@ -149,6 +149,11 @@ def test_their_mistakes_are_found_in_a_preview_too(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_said_before_a_gpu_is_paid_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        preview(tmp_path, DEEPSEEK, **{"max-model-len": "1M"})
+    (problem,) = caught.value.problems
+    assert "unforeseen.yaml: memory: one request may have 1,048,576 tokens" in problem
+    assert "lower max-model-len to" in problem
     preview(tmp_path, DEEPSEEK)
     assert main([str(tmp_path / "unforeseen.yaml"), "--set", "max-model-len=1M"]) == 1
     assert "lower max-model-len to" in capsys.readouterr().out
