@@ -15,7 +15,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components import modal_api, ownership
-from components.dynamic import Properties, Provider, changed, compare, inputs_of, say
+from components.dynamic import Properties, Provider, changed, compare, inputs_of, known, say
 
 INPUTS = (
     "environment",
@@ -36,6 +36,10 @@ class ServingAppProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         result = compare(olds, news, replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "artifacts"))
         result.changes = result.changes or olds["liveVersion"] != olds["version"]
+        if known(news["params"]) and _routing_region(olds) != _routing_region(news):
+            # Modal fixes it with the first deploy of an app. The app is found by its name, so the old one goes first.
+            result.changes, result.delete_before_replace = True, True
+            result.replaces = [*(result.replaces or []), "params"]
         return result
 
     def create(self, props: Properties) -> CreateResult:
@@ -111,6 +115,10 @@ class ServingAppProvider(Provider):
 def whole_numbers(autoscaler: Properties) -> dict[str, int]:
     """The settings as integers: Pulumi hands every number over as a float."""
     return {key: int(value) for key, value in autoscaler.items()}
+
+
+def _routing_region(props: Properties) -> str:
+    return json.loads(props["params"]).get("routingRegion") or "us-east"
 
 
 class ServingApp(Resource, module="modal", name="ServingApp"):

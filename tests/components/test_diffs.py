@@ -65,6 +65,8 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (ServingAppProvider(), APP, {"autoscaler": {"minContainers": 0, "maxContainers": 5}}, (True, [])),
         (ServingAppProvider(), APP, {"params": '{"a":1}'}, (True, [])),
         (ServingAppProvider(), APP, {"params": Unknown()}, (True, [])),
+        (ServingAppProvider(), APP, {"params": '{"routingRegion": "us-east"}'}, (True, [])),  # what it is by default
+        (ServingAppProvider(), APP, {"params": '{"routingRegion": "eu-west"}'}, (True, ["params"])),
         (ServingAppProvider(), {**APP, "liveVersion": 3.0}, {}, (True, [])),
         (ServingAppProvider(), APP, {"name": "other"}, (True, ["name"])),
         (SmokeTestProvider(), SMOKE, {"version": Unknown(), "release": Unknown(), "url": Unknown()}, (False, [])),

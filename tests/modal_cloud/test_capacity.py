@@ -55,6 +55,15 @@ def test_there_are_no_snapshots_of_several_gpus(app: WebApp) -> None:
         app.deploy(gpu="H200:8", gpu_snapshot=True, ingresses=["server"])
 
 
+@pytest.mark.parametrize("ingress", ["web", "server"])
+def test_the_routing_region_stays_as_long_as_the_app(app: WebApp, ingress: str) -> None:
+    app.deploy(routing="eu-west", ingresses=[ingress])
+    with pytest.raises(modal.exception.InvalidError, match=r"routing region of '.*' cannot be changed"):
+        app.deploy(routing="us-east", ingresses=[ingress])
+    app.stop()
+    app.deploy(routing="us-east", ingresses=[ingress])
+
+
 def test_requests_of_one_session_go_to_one_container(app: WebApp) -> None:
     app.deploy(min=2, max=2, ingresses=["server"])
     url = app.url("server")

@@ -71,6 +71,8 @@ class Functions:
             raise Invalid("a function needs a name")
         handle = function_handle(function, lambda name, method: self._cloud.ingress.url_for(app_id, name, method))
         record = self.precreate(app_id, existing_id, handle)
+        if record.live is not None and _routing(record.live.function) != _routing(function):
+            raise Invalid(f"the routing region of '{record.name}' cannot be changed; deploy it as another function")
         definition = FunctionDefinition(
             id=new_id("de"), function=function, data=data or function_data(function), created_at=now()
         )
@@ -195,3 +197,9 @@ class Functions:
         self._table.save(function)
         self._cloud.scheduler.settings_changed(function_id)
         return merged
+
+
+def _routing(function: api_pb2.Function) -> str:
+    """Where requests enter; Modal's default where the function says nothing."""
+    regions = function.http_config.proxy_regions
+    return function.routing_region or (regions[0] if regions else "us-east")

@@ -29,6 +29,7 @@ SHARED = {
     "max_containers": DECLARED.get("max", 3),
     "scaledown_window": DECLARED.get("window", 2),
     "gpu": DECLARED.get("gpu"),
+    "routing_region": DECLARED.get("routing", "us-east"),
     "nonpreemptible": DECLARED.get("nonpreemptible", False),
     "enable_memory_snapshot": DECLARED.get("gpu_snapshot", False),
     "experimental_options": {"enable_gpu_snapshot": True} if DECLARED.get("gpu_snapshot") else None,
