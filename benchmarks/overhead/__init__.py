@@ -1,0 +1,1 @@
+"""What the serving container adds to an engine: measured with the stand-in, on any machine."""
