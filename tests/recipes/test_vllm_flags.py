@@ -20,6 +20,7 @@ from recipes.flags.catalogue import FOLDER, Catalogue, load
 from recipes.flags.extract import render
 from recipes.flags.release import open_release
 from recipes.flags.vllm_release import extract
+from serving.recipe import load_recipe
 
 VERSION = "0.23.0"
 MTP = '{"method": "mtp", "num_speculative_tokens": 5}'
@@ -170,14 +171,49 @@ _TYPES = {
 }
 
 
-def test_catalogue_is_what_vllms_own_parser_has(wheel: Path, tmp_path: Path) -> None:
-    """`make_arg_parser` of the release itself, its libraries replaced by nothing."""
+@pytest.fixture(scope="module")
+def own_parser(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options of the release's own `make_arg_parser`, its libraries replaced by nothing, and what it parses."""
+    folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path, [name for name in archive.namelist() if name.endswith(".py")])
-    script = Path(__file__).with_name("without_torch.py")
-    command = [sys.executable, str(script), "vllm", str(tmp_path)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-    real = {option["dest"]: option for option in json.loads(output.splitlines()[-1])}
+        archive.extractall(folder, [name for name in archive.namelist() if name.endswith(".py")])
+    recipe = load_recipe(RECIPES / "glm-5.2-fp8-h200.yaml")
+    argv = recipe.engine_module.launch_command(recipe, "0123", release="r-1")
+    command = [sys.executable, str(Path(__file__).with_name("without_torch.py")), "vllm", str(folder)]
+    output = subprocess.run(
+        command, input=json.dumps(argv[2:]), check=True, capture_output=True, text=True, timeout=120
+    )
+    answer: dict[str, Any] = json.loads(output.stdout.splitlines()[-1])
+    return answer
+
+
+def test_vllms_own_parser_takes_the_recipe(own_parser: dict[str, Any]) -> None:
+    (parsed,) = own_parser["parsed"]
+    expected = {
+        "model_tag": "zai-org/GLM-5.2-FP8",
+        "revision": "0123",
+        "served_model_name": ["glm-5.2-fp8", "glm-5.2-fp8@r-1"],
+        "tensor_parallel_size": 8,
+        "kv_cache_dtype": "fp8",
+        "max_model_len": 131072,
+        "max_num_seqs": 32,
+        "gpu_memory_utilization": 0.92,
+        "speculative_config": {"method": "mtp", "num_speculative_tokens": 5},
+        "safetensors_load_strategy": "prefetch",
+        "enable_prefix_caching": True,
+        "enforce_eager": True,
+        "async_scheduling": True,
+        "enable_auto_tool_choice": True,
+        "tool_call_parser": "glm47",
+        "reasoning_parser": "glm45",
+        "middleware": ["serving.engines.gate.Gate"],
+        "api_key": None,
+    }
+    assert {name: parsed[name] for name in expected} == expected
+
+
+def test_catalogue_is_what_vllms_own_parser_has(own_parser: dict[str, Any]) -> None:
+    real = {option["dest"]: option for option in own_parser["options"]}
     document = json.loads((FOLDER / f"vllm-{VERSION}.json").read_text())
     ours = {
         option["dest"]: option for option in [*document["flags"], *document["commands"]["vllm serve"]["positionals"]]

@@ -1,9 +1,9 @@
 """Runs a release's own argument handling on a machine that has none of its libraries, with a pretended GPU.
 
 `python without_torch.py ENGINE RELEASE_FOLDER`, in a process of its own: what is missing (torch, transformers, CUDA
-packages, …) is replaced by nothing, the release's argument modules are the real ones. vLLM: prints its options. SGLang:
-one question a line of standard input, one answer a line of standard output, each from a fork, since it caches what it
-learns about a GPU. All JSON.
+packages, …) is replaced by nothing, the release's argument modules are the real ones. vLLM: prints its options and what
+it parses of the command lines on standard input. SGLang: one question a line of standard input, one answer a line of
+standard output, each from a fork, since it caches what it learns about a GPU. All JSON.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def install(engine: str, folder: str, replaced: tuple[str, ...]) -> None:
     importlib.metadata.version = version
 
 
-def vllm_options(folder: str) -> list[dict[str, Any]]:
-    """Every option of `vllm serve` as its own parser has it."""
+def vllm_parser(folder: str) -> Any:
+    """The parser of `vllm serve`."""
     parts = ("_C", "tool_parsers", "entrypoints.openai.models", "sampling_params", "distributed", "model_executor",
              "v1.worker", "v1.core", "v1.engine", "v1.sample", "multimodal", "lora", "compilation", "ir", "renderers",
              "inputs", "utils.torch_utils", "triton_utils")  # fmt: skip
@@ -183,8 +183,7 @@ def vllm_options(folder: str) -> list[dict[str, Any]]:
     from vllm.entrypoints.openai.cli_args import make_arg_parser  # type: ignore[import-not-found]
     from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found]
 
-    parser = make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
-    return [_option(action) for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    return make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
 
 
 def _option(action: argparse.Action) -> dict[str, Any]:
@@ -208,7 +207,10 @@ def _option(action: argparse.Action) -> dict[str, Any]:
 def main() -> None:
     engine, folder = sys.argv[1:3]
     if engine == "vllm":
-        print(json.dumps(vllm_options(folder)))
+        parser = vllm_parser(folder)
+        options = [_option(action) for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+        parsed = [vars(parser.parse_args(json.loads(line))) for line in sys.stdin]
+        print(json.dumps({"options": options, "parsed": parsed}, default=lambda value: f"<{type(value).__name__}>"))
         return
     server_args = sglang_arguments(folder)
     for line in sys.stdin:
