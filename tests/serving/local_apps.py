@@ -16,6 +16,7 @@ from serving.params import PARAMS_VARIABLE, Scaling, ServerParams
 from serving.recipe import Recipe, kernel_key, load_recipe
 from tests.local_cloud import LocalCloud
 from tests.serving.conftest import API_KEY, APP, DICT, MICRO, REPO_ROOT
+from tests.serving.quick_deploy import deploy
 
 
 def recipe_of_the_test(flags: dict[str, Any] | None = None, **changes: Any) -> Recipe:
@@ -34,16 +35,11 @@ def recipe_of_the_test(flags: dict[str, Any] | None = None, **changes: Any) -> R
     return Recipe.model_validate(document).with_engine_args(flags or {})
 
 
-def serve(
-    cloud: LocalCloud,
-    commit: str,
-    release: str,
-    flags: dict[str, Any] | None = None,
-    recipe: Recipe | None = None,
-    **more: Any,
+def serving_params(
+    commit: str, release: str, flags: dict[str, Any] | None = None, recipe: Recipe | None = None, **more: Any
 ) -> str:
-    """Deploys the serving app; returns what the deploy printed."""
-    params = ServerParams(
+    """The document that the serving app reads."""
+    return ServerParams(
         app=more.pop("app", APP),
         release=release,
         jobs_dict=DICT,
@@ -53,9 +49,18 @@ def serve(
         kernel_key=kernel_key(recipe_of_the_test(), commit),
         scaling=more.pop("scaling", Scaling(max_containers=2, target_concurrency=8)),
         **more,
-    )
-    environment = {PARAMS_VARIABLE: params.model_dump_json(by_alias=True)}
+    ).model_dump_json(by_alias=True)
+
+
+def serve(cloud: LocalCloud, commit: str, release: str, **more: Any) -> str:
+    """Deploys the serving app with the modal CLI; returns what that printed."""
+    environment = {PARAMS_VARIABLE: serving_params(commit, release, **more)}
     return cloud.modal("deploy", "-m", "serving.apps.server", env=environment).stdout
+
+
+def serve_quickly(cloud: LocalCloud, commit: str, release: str, **more: Any) -> None:
+    """The same deploy by the SDK, in a process forked from one that has it imported."""
+    deploy(cloud.env, serving_params(commit, release, **more))
 
 
 def url_of(app: str, ingress: str) -> str:

@@ -21,7 +21,7 @@ import pytest
 from serving.recipe import Recipe
 from tests.local_cloud import LocalCloud
 from tests.serving.conftest import APP
-from tests.serving.local_apps import Client, Processes, Reply, recipe_of_the_test, report_of, serve, url_of
+from tests.serving.local_apps import Client, Processes, Reply, recipe_of_the_test, report_of, serve_quickly, url_of
 
 pytestmark = pytest.mark.cloud
 
@@ -119,7 +119,7 @@ def live(cloud: LocalCloud, commit: str, ingress: str, processes: Processes) -> 
     try:
         for broken in BROKEN[ingress]:
             release = f"{broken.name.replace(' ', '-')}-{ingress}"
-            serve(cloud, commit, release, recipe=broken.recipe(cloud), app=app, ingress=ingress)
+            serve_quickly(cloud, commit, release, recipe=broken.recipe(cloud), app=app, ingress=ingress)
             fate = Fate(broken.name, began=time.time())
             client = client or Client(url_of(app, ingress))
             fate.report = report_of(f"failed/{release}")
@@ -129,7 +129,7 @@ def live(cloud: LocalCloud, commit: str, ingress: str, processes: Processes) -> 
             fates.append(fate)
         release = f"mended-{ingress}"
         deadlines = {"hang": HANG_SECONDS, "monitorInterval": MONITOR_SECONDS}
-        serve(cloud, commit, release, recipe=recipe_of_the_test(deadlines=deadlines), app=app, ingress=ingress)
+        serve_quickly(cloud, commit, release, recipe=recipe_of_the_test(deadlines=deadlines), app=app, ingress=ingress)
         assert client is not None
         ready = _answering(client, release)["at"]
         for name, inject, seconds in INJECTED[ingress]:

@@ -18,7 +18,7 @@ import pytest
 from serving.params import Scaling
 from tests.local_cloud import LocalCloud
 from tests.serving.conftest import APP
-from tests.serving.local_apps import Client, Reply, recipe_of_the_test, report_of, serve, url_of
+from tests.serving.local_apps import Client, Reply, recipe_of_the_test, report_of, serve_quickly, url_of
 
 pytestmark = pytest.mark.cloud
 
@@ -44,7 +44,7 @@ def flood(cloud: LocalCloud, commit: str, ingress: str) -> Flooded:
 
     def deploy(release: str) -> None:
         scaling = Scaling(max_containers=2, target_concurrency=2 * CLIENTS)
-        serve(cloud, commit, f"{release}-{ingress}", recipe=recipe, app=app, ingress=ingress, scaling=scaling)
+        serve_quickly(cloud, commit, f"{release}-{ingress}", recipe=recipe, app=app, ingress=ingress, scaling=scaling)
 
     deploy("cold")
     url = url_of(app, ingress)
