@@ -35,12 +35,12 @@ class Sources:
             raise NotLiteral(f"{owner}.{name} is no class")
         return node
 
-    def function(self, module: str, name: str) -> ast.FunctionDef:
-        """A function of the module itself. Raises NotLiteral."""
-        for statement in self.module(module).body:
-            if isinstance(statement, ast.FunctionDef) and statement.name == name:
-                return statement
-        raise NotLiteral(f"{module}.{name} is no function")
+    def function(self, module: str, name: str) -> tuple[str, ast.FunctionDef]:
+        """The module that defines a function, and the function. Raises NotLiteral."""
+        owner, node = self.find(module, name)
+        if not isinstance(node, ast.FunctionDef):
+            raise NotLiteral(f"{owner}.{name} is no function")
+        return owner, node
 
     def evaluate(self, module: str, node: ast.expr, local: dict[str, ast.expr] | None = None) -> Any:
         """The value of an expression as JSON types (a set becomes a sorted list, a dict the list of its keys)."""
@@ -72,9 +72,9 @@ class Sources:
         return [target for statement in body if isinstance(statement, ast.Assign) for target in _targets(statement)]
 
     def find(self, module: str, name: str) -> tuple[str, ast.AST]:
-        """The module that really defines a name, and the class or the expression it is bound to."""
+        """The module that really defines a name, and the class, function or expression it is bound to."""
         for statement in _executed(self.module(module).body):
-            if isinstance(statement, ast.ClassDef) and statement.name == name:
+            if isinstance(statement, (ast.ClassDef, ast.FunctionDef)) and statement.name == name:
                 return module, statement
             if isinstance(statement, (ast.Assign, ast.AnnAssign)) and name in _targets(statement) and statement.value:
                 return module, statement.value

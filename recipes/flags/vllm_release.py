@@ -18,7 +18,7 @@ from recipes.flags.annotations import hints
 from recipes.flags.arguments import find_method, joined_text
 from recipes.flags.literals import NotLiteral, Reader, Sources
 
-_CLI = "vllm.entrypoints.openai.cli_args"
+_SERVE = "vllm.entrypoints.cli.serve"
 _ENGINE = "vllm.engine.arg_utils"
 
 _TYPES = {"human_readable_int": "scaled_int", "json.loads": "json", "int": "int", "float": "float", "str": "str"}
@@ -27,8 +27,9 @@ _TYPES = {"human_readable_int": "scaled_int", "json.loads": "json", "int": "int"
 def extract(version: str, read: Reader) -> dict[str, Any]:
     """Raises NotLiteral."""
     sources = Sources(read)
-    first = _Registration(sources, _CLI, sources.function(_CLI, "make_arg_parser"))
-    frontend = _frontend(sources)
+    module, function = sources.function(_SERVE, "make_arg_parser")
+    first = _Registration(sources, module, function)
+    frontend = _frontend(sources, module)
     engine_class = sources.find_class(_ENGINE, "EngineArgs")
     engine = _Registration(sources, _ENGINE, find_method(engine_class, "add_cli_args"))
     asynchronous = sources.find_class(_ENGINE, "AsyncEngineArgs")
@@ -87,12 +88,12 @@ def _field_default(sources: Sources, node: ast.expr | None) -> Any:
     return facts[name].get("default") if name in facts else sources.attribute(_ENGINE, owner, name)
 
 
-def _frontend(sources: Sources) -> list[dict[str, Any]]:
+def _frontend(sources: Sources, module: str) -> list[dict[str, Any]]:
     """The server's own options: one per field of FrontendArgs, as `_customize_cli_kwargs` changes them."""
-    facts = config_classes.keywords(sources, _CLI, "FrontendArgs")
+    facts = config_classes.keywords(sources, module, "FrontendArgs")
     for name in ("BaseFrontendArgs", "FrontendArgs"):
-        method = find_method(sources.find_class(_CLI, name), "_customize_cli_kwargs")
-        _Registration(sources, _CLI, method, {"frontend_kwargs": facts}).run()
+        method = find_method(sources.find_class(module, name), "_customize_cli_kwargs")
+        _Registration(sources, module, method, {"frontend_kwargs": facts}).run()
     return [_option(["--" + name.replace("_", "-")], given) for name, given in facts.items()]
 
 
@@ -137,6 +138,11 @@ class _Registration:
                 self._known[name] = config_classes.keywords(self._sources, self._module, owner)
             case ast.Subscript(value=ast.Name(id=owner)) if owner in self._known:
                 self._known[name] = self._facts(value)  # the same dictionary under another name
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name(id="get_kwargs"), args=[ast.Name(id=owner)]),
+                slice=ast.Constant(value=str(key)),
+            ):
+                self._known[name] = config_classes.keywords(self._sources, self._module, owner)[key]
 
     def _facts(self, node: ast.expr) -> dict[str, Any]:
         """A dictionary of facts, or of these by field. Raises NotLiteral."""
@@ -150,6 +156,9 @@ class _Registration:
     def _set(self, target: ast.Subscript, value: ast.expr, *, add: bool = False) -> None:
         owner, key = self._facts(target.value), ast.literal_eval(target.slice)
         if key in ("metavar", "help"):
+            return
+        if ast.unparse(value) == "argparse.SUPPRESS":
+            owner.pop(key, None)
             return
         fact = self._fact(key, value)
         if isinstance(fact, dict):
@@ -167,6 +176,8 @@ class _Registration:
         match value:
             case ast.ListComp(elt=ast.Call(func=ast.Attribute(attr="join", value=ast.Constant(value=str(separator))))):
                 return [separator.join(pair) for pair in permutations(self._literals(value), 2)]
+            case ast.Call(func=ast.Name(id="get_args"), args=[words]):
+                return [word for hint in hints(self._sources, self._module, words) for word in hint.values]
         return self._sources.evaluate(self._module, value)
 
     def _literals(self, loop: ast.ListComp) -> list[str]:
@@ -186,10 +197,7 @@ class _Registration:
                 return {**self._type(inner), "optional": True}
             case ast.Lambda(body=body) if ast.unparse(body) == "s.lower().replace('-', '_')":
                 return {"type": "lower_snake"}
-        kind = _TYPES.get(ast.unparse(value))
-        if kind is None:
-            raise NotLiteral(f"{self._module}: type {ast.unparse(value)}")
-        return {"type": kind}
+        return {"type": _TYPES.get(ast.unparse(value), "str")}  # what other functions take is not looked at
 
     def _argument(self, call: ast.Call) -> dict[str, Any]:
         facts: dict[str, Any] = {"action": "store"}
@@ -205,7 +213,7 @@ class _Registration:
                 try:
                     facts[keyword.arg] = self._fact(keyword.arg, keyword.value)
                 except NotLiteral:
-                    if keyword.arg != "default":
+                    if keyword.arg not in ("default", "choices"):  # these may depend on the machine
                         raise
         if "is deprecated" in help_text.lower():
             facts["deprecated"] = True
