@@ -10,7 +10,7 @@ from local.modal_cloud.clock import now
 from local.modal_cloud.folders import Folders
 from local.modal_cloud.ids import new_id
 from local.modal_cloud.images.dockerfile import read
-from local.modal_cloud.images.registry import Brings, look_up
+from local.modal_cloud.images.registry import Brings, flaws_left, look_up
 from local.modal_cloud.records import Image
 from local.modal_cloud.store import Store, Table
 
@@ -25,6 +25,8 @@ class Resolved:
     workdir: str | None = None
     mount_ids: tuple[str, ...] = ()
     """Build contexts, lowest layer first: files that `copy=True` put into the image."""
+    flaws: tuple[str, ...] = ()
+    """What is wrong with the real image and mended by none of the layers."""
 
 
 class Images:
@@ -69,7 +71,8 @@ class Images:
         for layer in layers:
             environment.update(layer.environment)
             workdir = layer.workdir or workdir
-        return Resolved(tag, brings, environment, workdir, tuple(filter(None, map(_context, layers))))
+        flaws = flaws_left(tag, brings, (command for layer in layers for command in layer.commands))
+        return Resolved(tag, brings, environment, workdir, tuple(filter(None, map(_context, layers))), flaws)
 
     def build_log(self, image: Image) -> str:
         lines = [f"=> {command}" for command in image.commands]

@@ -51,6 +51,7 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
             "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_LOCAL",
             "MODAL_REGION": "local",
             "LOCAL_IMAGE_TAG": image.tag,
+            "LOCAL_IMAGE_FLAWS": ",".join(image.flaws),
         }
     )
     gpu = definition.gpu(task)
