@@ -126,6 +126,8 @@ class _Evaluation:
                 return self.visit(value)[index]
             case ast.Call(func=ast.Name(id="list"), args=[argument]):
                 return list(self.visit(argument))
+            case ast.Call(func=ast.Name(id="set" | "frozenset"), args=[argument]):
+                return sorted(self.visit(argument))
             case ast.Call(func=ast.Attribute(value=value, attr="keys"), args=[]):
                 return self.visit(value)
             case ast.ListComp(

@@ -172,7 +172,7 @@ def test_guides_and_recipes_parse_with_the_catalogue(name: str, guide: dict[str,
     argv = module.launch_command(ours, COMMIT, config_path=None, release="r-1")
     for flags in (guide, flags_of(argv[3:])):
         plain = {
-            flag.removeprefix("--"): True if value is None else value if isinstance(value, str) else " ".join(value)
+            flag.removeprefix("--"): True if value is None else list(value) if isinstance(value, tuple) else value
             for flag, value in flags.items()
         }
         assert catalogue.problems(plain) == []
