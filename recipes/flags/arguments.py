@@ -56,7 +56,8 @@ def _from_call(sources: Sources, module: str, call: ast.Call, local: dict[str, a
         try:
             option[key] = sources.evaluate(module, keywords[key], local)
         except NotLiteral:
-            if key != "default":  # a default may depend on the machine; anything else must be known
+            # A default may depend on the machine, and choices may be collected by a function; all else must be known.
+            if key not in ("default", "choices"):
                 raise
     _mark_deprecated(option, keywords)
     return option
@@ -85,11 +86,11 @@ def _from_field(
     keywords: dict[str, ast.expr] = {"help": metadata}
     if isinstance(metadata, ast.Call):
         keywords = {keyword.arg: keyword.value for keyword in metadata.keywords if keyword.arg}
-    facts = {
-        key: sources.evaluate(module, keywords[key])
-        for key in ("aliases", "choices", "cli_name", "const", "nargs", "no_cli")
-        if key in keywords
-    }
+    facts: dict[str, Any] = {}
+    for key in ("aliases", "choices", "cli_name", "const", "nargs", "no_cli"):
+        # Choices that a function collects when the program runs are not looked at; anything else must be known.
+        if key in keywords and not (key == "choices" and isinstance(keywords[key], ast.Call)):
+            facts[key] = sources.evaluate(module, keywords[key])
     if facts.get("no_cli"):
         return None
     name = facts.get("cli_name") or "--" + field.replace("_", "-")
