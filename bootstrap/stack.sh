@@ -26,6 +26,10 @@ use_local_state() {
 prepare() {
   bootstrap/environment.sh >&2
   cli="$(bootstrap/pulumi.sh)"
+  if [ "$cli" = "$PWD/local/pulumi_engine/bin" ] && ! is_local; then
+    echo "error: stack $stack needs the real Pulumi CLI; install it (https://www.pulumi.com/docs/install/), then make $verb STACK=$stack" >&2
+    exit 1
+  fi
   export PATH="$PWD/.venv/bin:$cli:$PATH" PULUMI_SKIP_UPDATE_CHECK=true
 }
 

@@ -12,6 +12,11 @@ from local.installation import Installation, default_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["pulumi"]:
+        from local.pulumi_engine import command_line
+
+        return command_line.main(arguments[1:])
     options = _parser().parse_args(arguments)
     folder = options.dir.absolute()
     try:
@@ -58,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "logs": "what the cloud and the Hub have to say (containers: modal app logs)",
         "env": 'shell settings for modal and huggingface_hub: eval "$(python -m local env)"',
         "daemon": "what start runs in the background",
+        "pulumi": "the Pulumi CLI's verbs, by the bundled engine: python -m local pulumi --help",
     }
     for name, text in texts.items():
         command = commands.add_parser(name, help=text)
