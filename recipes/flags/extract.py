@@ -30,6 +30,22 @@ from recipes.flags.literals import NotLiteral
 from recipes.flags.release import open_release
 
 _ENGINES = {"sglang": sglang_release.extract, "vllm": vllm_release.extract}
+# Without these a release has been misread, whatever else was found.
+_NEVER_MISSING = {
+    "sglang": {"model_path", "tp_size", "port", "api_key", "mem_fraction_static", "attention_backend"},
+    "vllm": {"model", "tensor_parallel_size", "port", "api_key", "gpu_memory_utilization", "speculative_config"},
+}
+
+
+def extract(engine: str, version: str, release: Path) -> dict[str, Any]:
+    """The catalogue of a release. Raises NotLiteral, OSError, zipfile.BadZipFile, tarfile.TarError."""
+    catalogue = _ENGINES[engine](version, open_release(release))
+    if missing := _NEVER_MISSING[engine] - {option["dest"] for option in catalogue["flags"]}:
+        raise NotLiteral(
+            f"no {', '.join(sorted(missing))} among {len(catalogue['flags'])} options: {engine} {version} arranges its "
+            f"arguments in a way that recipes/flags/{engine}_release.py does not know yet"
+        )
+    return catalogue
 
 
 def render(catalogue: dict[str, Any]) -> str:
@@ -60,7 +76,7 @@ def main() -> int:
     options = parser.parse_args()
     target = options.output or Path(__file__).parent / f"{options.engine}-{options.version}.json"
     try:
-        catalogue = _ENGINES[options.engine](options.version, open_release(options.release))
+        catalogue = extract(options.engine, options.version, options.release)
     except (NotLiteral, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
         print(f"extract: cannot read {options.release}: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,6 @@ from recipes.flags.arguments import find_method, options
 from recipes.flags.literals import NotLiteral, Reader, Sources
 
 _SERVER_ARGS = "sglang.srt.server_args"
-_CONFIG_PARSER = "sglang.srt.server_args_config_parser"
 _COMPILE = "sglang.compile_deep_gemm"
 _LAUNCH = "sglang.launch_server"
 
@@ -66,12 +65,21 @@ def _merges_config(sources: Sources, module: str) -> bool:
 
 
 def _suffixes(sources: Sources) -> list[str]:
-    for node in ast.walk(sources.module(_CONFIG_PARSER)):
+    module = _config_parser(sources)
+    for node in ast.walk(sources.module(module)):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.NotIn):
             try:
-                values = sources.evaluate(_CONFIG_PARSER, node.comparators[0])
+                values = sources.evaluate(module, node.comparators[0])
             except NotLiteral:
                 continue
             if isinstance(values, list) and values and all(str(value).startswith(".") for value in values):
                 return values
-    raise NotLiteral(f"{_CONFIG_PARSER}: which suffixes --config takes")
+    raise NotLiteral(f"{module}: which suffixes --config takes")
+
+
+def _config_parser(sources: Sources) -> str:
+    """The module of ConfigArgumentMerger, which moves between releases; imported where it is used."""
+    for node in ast.walk(sources.module(_SERVER_ARGS)):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "ConfigArgumentMerger" for alias in node.names):
+            return node.module or ""
+    raise NotLiteral(f"{_SERVER_ARGS}: where --config is read")

@@ -8,6 +8,8 @@ import pytest
 
 from infra.settings import RECIPES
 from recipes.flags import catalogue
+from recipes.flags.extract import extract
+from recipes.flags.literals import NotLiteral
 from serving.engines import sglang
 from serving.recipe import Recipe, kernel_key, load_recipe
 
@@ -152,3 +154,24 @@ def test_several_values_are_several_words_of_the_command_line() -> None:
     argv = sglang.launch_command(sized, COMMIT)
     assert argv[-4:] == ["--cuda-graph-bs", "1", "2", "4"]
     assert catalogue.load("sglang", "0.5.10.post1").lint(sized.engine.flags) == []
+
+
+def test_a_release_that_is_arranged_otherwise_is_not_misread(tmp_path: Path) -> None:
+    """As SGLang's of autumn 2026 are: the fields are elsewhere, a few manual options are all that is found."""
+    folder = tmp_path / "sglang" / "srt"
+    (folder / "utils").mkdir(parents=True)
+    (folder / "server_args.py").write_text(
+        "from sglang.srt.config_parser import ConfigArgumentMerger\n"
+        "class ServerArgs:\n"
+        "    @staticmethod\n"
+        "    def add_cli_args(parser):\n"
+        "        parser.add_argument('--config', type=str)\n"
+        "    @classmethod\n"
+        "    def from_cli_args(cls, args):\n"
+        "        return cls()\n"
+    )
+    (folder / "config_parser.py").write_text("def load(suffix):\n    return suffix not in ['.yaml', '.yml']\n")
+    compiling = "class CompileArgs:\n    @staticmethod\n    def add_cli_args(parser):\n        pass\n"
+    (tmp_path / "sglang" / "compile_deep_gemm.py").write_text(compiling)
+    with pytest.raises(NotLiteral, match=r"no api_key, .* among 1 options: sglang 9\.9 arranges its arguments"):
+        extract("sglang", "9.9", tmp_path)
