@@ -76,9 +76,12 @@ class Exchange:
         pairs = [(n.strip().lower(), v.strip()) for n, found, v in (line.partition(":") for line in lines) if found]
         headers = dict(pairs)
         self._close = headers.get("connection", "").lower() == "close" or version == "HTTP/1.0"
+        self._unasked = headers.get("expect", "").lower() == "100-continue"
         self._body = self._read_body(headers)
         await self._call(app, self._scope(pairs))
         if self._left.is_set() or not self._complete.is_set():
+            return False
+        if self._unasked:  # the client holds its body back, and may send it or not
             return False
         async for _ in self._body:  # what the application did not care to read
             pass
@@ -193,10 +196,11 @@ class Exchange:
 
     async def _read_body(self, headers: Mapping[str, str]) -> AsyncGenerator[tuple[bytes, bool], None]:
         """Pieces of the body, each with whether there are more; one empty piece where it has none."""
-        if headers.get("expect", "").lower() == "100-continue":
+        if self._unasked:
+            self._unasked = False
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            while size := int((await self._reader.readline()).split(b";")[0], 16):
+            while size := await self._chunk_size():
                 yield await self._reader.readexactly(size), True
                 await self._reader.readline()
             await self._reader.readline()
@@ -211,6 +215,13 @@ class Exchange:
             left -= _PIECE
             yield piece, True
         yield await self._reader.readexactly(left) if left else b"", False
+
+    async def _chunk_size(self) -> int:
+        line = await self._reader.readline()
+        try:
+            return int(line.split(b";")[0], 16)
+        except ValueError:
+            raise ConnectionError("no chunk") from None
 
 
 def _phrase(status: int) -> str:

@@ -69,11 +69,10 @@ class Cors:
             "access-control-allow-origin": origin if self._credentials else "*",
             "access-control-allow-methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             "access-control-max-age": "600",
-            "vary": "Origin",
             "content-type": "text/plain; charset=utf-8",
         }
         if self._credentials:
-            headers["access-control-allow-credentials"] = "true"
+            headers |= {"access-control-allow-credentials": "true", "vary": "Origin"}
         if asked := header(scope, "access-control-request-headers"):
             headers["access-control-allow-headers"] = asked
         return Response(200, b"OK", headers)
