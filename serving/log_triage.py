@@ -22,6 +22,10 @@ _BY_ENGINE: dict[str, tuple[Rule, ...]] = {"sglang": (*SGLANG, *SHARED), "vllm":
 _ALL: tuple[Rule, ...] = (*SGLANG, *VLLM, *SHARED)
 
 
+TAG = "[triage] "
+"""How the supervisor's own lines about known lines begin."""
+
+
 @dataclass(frozen=True)
 class Finding:
     rule: str
@@ -34,6 +38,8 @@ class Finding:
 def classify(line: str, *, compiling: bool = False, engine: str | None = None) -> Finding | None:
     """What `line` is known to mean, by the rules of `engine` (else of all); None for one that needs no explanation."""
     text = plain(line)
+    if text.startswith(TAG):
+        return None  # what was said about a line is not another one
     for rule in _BY_ENGINE.get(engine or "", _ALL):
         if rule.pattern.search(text):
             severity = rule.while_compiling if compiling and rule.while_compiling else rule.severity

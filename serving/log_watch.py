@@ -8,7 +8,7 @@ from collections import Counter
 
 from serving.log_lines import warns
 from serving.log_pump import LineSink
-from serving.log_triage import Finding, classify
+from serving.log_triage import TAG, Finding, classify
 
 UNKNOWN = "unknown"
 
@@ -35,7 +35,7 @@ class LogWatch:
         if finding is None:
             return
         if first:
-            self._tag(f"[triage] {finding.severity} {finding.rule}: {finding.meaning}. Next: {finding.action}")
+            self._tag(f"{TAG}{finding.severity} {finding.rule}: {finding.meaning}. Next: {finding.action}")
         if finding.stops_a_start and self.refusal is None:
             self.refusal = f"{finding.meaning} ({line.strip()[:120]}). Next: {finding.action}"
 
@@ -52,6 +52,10 @@ class LogWatch:
         if level := warns(line):
             self._add(UNKNOWN, level)
         return None, False
+
+    def unknown(self) -> int:
+        """How many lines so far warned of something that no rule knows."""
+        return sum(count for (rule, _), count in self.counts().items() if rule == UNKNOWN)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many lines so far by (rule, severity); lines that no rule knows under `unknown`, warning or error."""

@@ -18,6 +18,7 @@ from serving.exit_status import CLEAN_AFTER_SIGTERM
 from serving.health import wait_until_healthy, why_it_died
 from serving.key_file import KeyFile
 from serving.log_pump import LineSink, LogPump, print_line
+from serving.log_triage import TAG
 from serving.log_watch import LogWatch
 from serving.loopback import is_taken
 from serving.monitor import Monitor, scrape
@@ -126,6 +127,9 @@ class Supervisor:
             after_look=self._write_metrics,
         )
         self._monitor.start()
+        if unknown := self._log.unknown():
+            how = f"modal app logs {self._recipe.app} | python -m serving.log_triage -"
+            self._out(f"{TAG}{unknown} warnings that no rule knows; to list them: {how}")
         self._out(ready_line(self.phases))
 
     def _look_at_volumes(self) -> bool:

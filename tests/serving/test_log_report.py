@@ -110,6 +110,8 @@ def test_a_running_engines_lines_are_tagged_once_and_counted() -> None:
     assert said[0].startswith("[triage] monitor pool-full: running requests outgrew the KV pool")
     assert ". Next: lower max-running-requests" in said[0]
     assert watch.counts() == {("pool-full", "monitor"): 3, ("unknown", "warning"): 3, ("oom-killer", "fatal"): 1}
+    assert watch.unknown() == 3
+    assert report(said).text() == "1 lines, none that needs explaining", "a tag is no finding"
     assert watch.refusal is None
     watch.read("KV cache dtype set to fp8_e4m3")
     assert watch.refusal is not None
