@@ -41,7 +41,7 @@ def test_a_chat_has_every_field_of_the_protocol(vllm: Engine) -> None:
         *("role", "content", "refusal", "annotations", "audio", "function_call", "tool_calls", "reasoning"),
     ]
     assert message["content"] == "6 * 7 = 42."
-    assert message["reasoning"]  # not `reasoning_content`: that name is gone since 0.12
+    assert message["reasoning"]  # not `reasoning_content`: vLLM #33402 took that name away
     assert message["tool_calls"] == []
     assert choice["finish_reason"] == "stop"
     assert document["usage"]["prompt_tokens_details"] is None

@@ -152,14 +152,14 @@ def test_a_broken_shard_ends_the_start(server: Serve, hub: tuple[Path, str], tmp
 def test_what_costs_time_and_what_is_kept(server: Serve, tmp_path: Path) -> None:
     """Prefetching, torch.compile and its cache, Triton's kernels: each in proportion to the real times."""
     own = {"VLLM_CACHE_ROOT": str(tmp_path / "vllm"), "TRITON_CACHE_DIR": str(tmp_path / "triton")}
-    fast = server(STANDIN_SPEED="600", **own)
+    fast = server(STANDIN_SPEED="200", **own)
     fast.wait_ready()
     waits = []
     for _ in range(2):
         began = time.monotonic()
         assert fast.request("POST", "/v1/completions", {"prompt": "fox " * 1500, "max_tokens": 1}).status == 200
         waits.append(time.monotonic() - began)
-    assert waits[0] - waits[1] > 0.04  # 35 s on the real one
+    assert waits[0] > 35 / 200 > waits[1]
     assert fast.log.count("Triton kernel JIT compilation during inference: _prefill_mtp_kernel") == 1
     fast.kill()
 
@@ -170,10 +170,8 @@ def test_what_costs_time_and_what_is_kept(server: Serve, tmp_path: Path) -> None
     )
     assert "Cache the graph of compile range" in slow.log
     slow.kill()
-    began = time.monotonic()
     again = server(STANDIN_SPEED="600", without=("--enforce-eager",), **own)
-    again.wait_ready()
-    assert time.monotonic() - began < 2
+    assert again.wait_ready() < 1200 / 600
     assert "Directly load the compiled graph(s)" in again.log
     assert again.request("POST", "/v1/completions", {"prompt": "fox " * 1500, "max_tokens": 1}).status == 200
     assert "JIT compilation during inference" not in again.log
