@@ -1,4 +1,4 @@
-"""A stack of this project in a folder of its own, driven by the real Pulumi CLI through the Automation API."""
+"""A stack of this project in a folder of its own, driven through the Automation API by whichever engine there is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import yaml
 from pulumi import automation as auto
 
 REPOSITORY = Path(__file__).parents[2]
+STACK = "test-local"
+"""Where there is no Pulumi CLI the bundled engine runs these tests, and it takes local stacks only."""
 
 
 def write_recipe(folder: Path, name: str, base: str, **engine_environment: str) -> Path:
@@ -89,7 +91,7 @@ class Project:
             **environ,
         }
         self.stack = auto.create_or_select_stack(
-            "test", work_dir=str(folder), opts=auto.LocalWorkspaceOptions(env_vars=self.environ)
+            STACK, work_dir=str(folder), opts=auto.LocalWorkspaceOptions(env_vars=self.environ)
         )
         self.use_recipe()
         self.configure("scaling.maxContainers", "2")

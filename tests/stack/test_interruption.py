@@ -12,7 +12,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.stack.project import Project
+from tests.stack.project import STACK, Project
 
 pytestmark = [pytest.mark.cli, pytest.mark.cloud]
 
@@ -30,7 +30,7 @@ def test_kill_in_the_middle_of_the_download(new_project: Callable[..., Project])
     before = project.hub.shard_bytes()
     project.hub.throttle(6_000_000)  # 64 MB take about ten seconds
     try:
-        command = ["pulumi", "up", "--stack", "test", "--yes", "--skip-preview", "--color", "never"]
+        command = ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--color", "never"]
         cli = subprocess.Popen(
             command,
             cwd=project.folder,
