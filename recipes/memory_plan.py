@@ -150,7 +150,7 @@ def _draft(recipe: Recipe, *, own_embedding: bool) -> int:
 def _drafting(flags: dict[str, FlagValue]) -> dict[str, object]:
     given = flags.get("speculative-config")
     try:
-        document = json.loads(given) if isinstance(given, str) and given not in ("", "None") else {}
+        document = json.loads(given) if isinstance(given, str) and given not in ("", "None") else given
     except ValueError as error:
         raise ServingError(f"--speculative-config is {given!r}: no JSON ({error})") from None
     dotted = {name.partition(".")[2]: flags[name] for name in flags if name.startswith("speculative-config.")}
@@ -172,7 +172,7 @@ _SGLANG_FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20,
 def number(flags: dict[str, FlagValue], name: str, default: float) -> float:
     """A flag's number; text with a suffix as the engine takes it. Raises ServingError."""
     value = flags.get(name, default)
-    if isinstance(value, bool | list):
+    if isinstance(value, bool | list | dict):
         raise ServingError(f"--{name} is {value!r}: the memory fit needs a number")
     if not isinstance(value, str):
         return value

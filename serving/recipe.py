@@ -20,8 +20,10 @@ from serving.architecture import Architecture
 if TYPE_CHECKING:
     from serving.engines import EngineModule
 
-FlagValue = bool | int | float | str | list[int | float | str]
-"""A flag's value: `true` writes the bare switch, `false` leaves it out, a list its arguments, anything else the one."""
+FlagValue = bool | int | float | str | list[int | float | str] | dict[str, Any]
+"""A flag's value: `true` writes the bare switch, `false` leaves it out, a list its arguments, anything else the one.
+
+An object is written as JSON, which is what some of vLLM's flags take."""
 
 
 class Data(BaseModel):
@@ -248,9 +250,12 @@ class Recipe(Data):
 
     @model_validator(mode="after")
     def _tensor_parallel_fits(self) -> Recipe:
-        tp = self.engine_module.tensor_parallel(self.engine.flags)
+        flag = self.engine_module.TENSOR_PARALLEL
+        try:
+            tp = self.engine_module.tensor_parallel(self.engine.flags)
+        except ValueError:
+            raise ValueError(f"engine.flags.{flag} is {self.engine.flags[flag]!r}: a whole number is needed") from None
         if tp != self.gpu.count:
-            flag = self.engine_module.TENSOR_PARALLEL
             raise ValueError(f"engine.flags.{flag} is {tp}, gpu.count is {self.gpu.count}: they must be equal")
         return self
 
@@ -314,8 +319,15 @@ class Recipe(Data):
         return layers * self.engine_module.kv_bytes_per_layer(self, model)
 
     def with_engine_args(self, overrides: dict[str, FlagValue | None]) -> Recipe:
-        """This recipe with `engineArgs` of a stack merged over its flags; `null` removes a flag."""
-        flags = {k: v for k, v in {**self.engine.flags, **overrides}.items() if v is not None}
+        """This recipe with `engineArgs` of a stack merged over its flags; `null` removes a flag.
+
+        An object is merged into the recipe's: `pulumi config set --path engineArgs.a.b` writes one entry of `a`.
+        """
+        merged: dict[str, Any] = {**self.engine.flags, **overrides}
+        for name, value in overrides.items():
+            if isinstance(value, dict):
+                merged[name] = {**_as_object(self.engine.flags.get(name)), **value}
+        flags = {k: v for k, v in merged.items() if v is not None}
         return Recipe.model_validate({**self.to_json(), "engine": {**self.engine.to_json(), "flags": flags}})
 
     def as_served(self) -> Recipe:
@@ -349,6 +361,16 @@ class Recipe(Data):
     def kernel_path(self, key: str) -> str:
         """Absolute path of the kernel artifact inside a container; inside the volume it is just `key`."""
         return f"{self.volumes.kernels.mount_path}/{key}"
+
+
+def _as_object(value: FlagValue | None) -> dict[str, Any]:
+    """A JSON flag's value; empty where it is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, dict) else {}
 
 
 # Variables of the engine's environment that can change what is compiled.

@@ -14,8 +14,8 @@ from recipes.flags.values import Option, wrong_key, wrong_value
 
 FOLDER = Path(__file__).parent
 
-FlagValue = bool | int | float | str | list[int | float | str]
-"""As recipes write it: `true` is the bare switch, `false` the switch left out, a list several words, all else one."""
+FlagValue = bool | int | float | str | list[int | float | str] | dict[str, Any]
+"""As recipes write it: `true` is the bare switch, `false` the switch left out, a list several words, an object JSON."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,10 @@ def wrong_value(option: Option, name: str, value: Any) -> str | None:
     if option.optional and value in ("", "None"):
         return None
     several = option.nargs in ("*", "+") or isinstance(option.nargs, int)
+    if isinstance(value, dict):
+        if not option.holds_json:
+            return f"takes one value, got an object with {', '.join(value) or 'nothing in it'}"
+        return next(_wrong_entries(option.keys, value), None) if option.keys is not None else None
     if isinstance(value, list) and not several:
         return f"takes one value, got the list {value}"
     if several and isinstance(value, str) and " " in value:

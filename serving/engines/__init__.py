@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
@@ -109,7 +110,7 @@ def engine_for(recipe: Recipe) -> EngineModule:
 
 
 def arguments(flags: Flags) -> list[str]:
-    """`true` is a bare switch, `false` a switch left out, a list several words, anything else one."""
+    """`true` is a bare switch, `false` one left out, a list several words, an object JSON, anything else one word."""
     argv: list[str] = []
     for name, value in flags.items():
         if value is False:
@@ -117,6 +118,8 @@ def arguments(flags: Flags) -> list[str]:
         argv.append(f"--{name}")
         if isinstance(value, list):
             argv += map(str, value)
+        elif isinstance(value, dict):
+            argv.append(json.dumps(value))
         elif value is not True:
             argv.append(str(value))
     return argv

@@ -44,7 +44,8 @@ def tensor_parallel(flags: Flags) -> int:
 
 def speculates(flags: Flags) -> bool:
     given = flags.get("speculative-config")
-    document = json.loads(given) if isinstance(given, str) and given.startswith("{") else {}
+    document = json.loads(given) if isinstance(given, str) and given.startswith("{") else given
+    document = document if isinstance(document, dict) else {}
     method = flags.get("speculative-config.method", flags.get("spec-method", document.get("method")))
     return method in ("mtp", "deepseek_mtp", "glm4_moe_mtp")
 

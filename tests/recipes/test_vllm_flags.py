@@ -137,6 +137,32 @@ def test_a_nearest_release_without_catalogue_is_named(tmp_path: Path) -> None:
     assert "vllm-0.23.0" in caught.value.problems[0]
 
 
+# ── objects ──
+
+
+def test_an_entry_of_a_json_option_is_changed_by_its_path() -> None:
+    """What `pulumi config set --path engineArgs.speculative-config.num_speculative_tokens 3` hands over."""
+    recipe = settings({"speculative-config": {"num_speculative_tokens": 3}}).recipe
+    argv = recipe.engine_module.launch_command(recipe, "0123")
+    assert json.loads(argv[argv.index("--speculative-config") + 1]) == {"method": "mtp", "num_speculative_tokens": 3}
+    assert recipe.speculates
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"speculative-config": {"num_tokens": 3}}, "unknown key num_tokens (did you mean num_speculative_tokens?)"),
+        ({"max-num-seqs": {"a": 1}}, "takes one value, got an object with a"),
+        ({"tensor-parallel-size": "eight"}, "tensor-parallel-size is 'eight': a whole number is needed"),
+    ],
+)
+def test_an_object_is_checked_in_one_line(arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(arguments)
+    (found,) = caught.value.problems
+    assert problem in found
+
+
 # ── the real release ──
 
 
