@@ -116,6 +116,20 @@ VLLM: tuple[Rule, ...] = (
         "requests with min_p or logit_bias are not honoured while drafts are used",
         "tell clients, or leave out speculative-config",
     ),
+    rule(
+        "jit-during-inference",
+        r"Triton kernel (?:JIT compilation|autotuning) during inference|JIT compilation during inference",
+        "monitor",
+        "a kernel was compiled for a request of a new size: up to ~35 s before its first token",
+        "none at the first start, the volume keeps it; if it comes at every start, check TRITON_CACHE_DIR",
+    ),
+    rule(
+        "one-mtp-layer",
+        r"num_speculative_tokens > 1 will run multiple times of forward on same MTP layer",
+        "info",
+        "five tokens are drafted by one MTP layer, as the recipe asks",
+    ),
+    rule("duplicate-keys", r"Found duplicate keys", "monitor", "a flag is given twice", "take one out of engine.flags"),
     rule("torch-threads", r"Reducing Torch parallelism", "info", "one thread per worker process"),
     rule("shutting-down", r"\[shutdown\] |Shutting down|WorkerProc was terminated", "info", "the engine ends"),
 )

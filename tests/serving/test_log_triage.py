@@ -151,6 +151,11 @@ VLLM_LINES = [
     ("OSError: [Errno 98] Address already in use", "port-taken", "fatal"),
     ("WARNING 11-21 10:00:00 [vllm.py:1056] Enforce eager set, disabling torch.compile and", "eager", "info"),
     ("INFO 11-21 10:00:00 [loggers.py:259] Engine 000: …, Preemptions: 3, GPU KV cache", "preempted", "monitor"),
+    (
+        "WARNING 11-21 10:00:00 [jit_monitor.py:103] Triton kernel JIT compilation during inference: _prefill. This",
+        "jit-during-inference",
+        "monitor",
+    ),
     ("Using DeepSeek's fp8_ds_mla KV cache format. To use standard fp8 kv-cache format", "fp8-kv-cache", "info"),
 ]  # fmt: skip
 

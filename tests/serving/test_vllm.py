@@ -12,6 +12,7 @@ import pytest
 
 from serving.download import download_weights
 from serving.errors import ServingError
+from serving.log_report import LogReport
 from serving.loopback import request
 from serving.recipe import Recipe, load_recipe
 from serving.supervisor import Supervisor
@@ -78,6 +79,9 @@ def test_it_starts_behind_the_gate_and_tells_its_phases(make: Make) -> None:
     assert list(supervisor.phases) == ["volumes", "load", "graphs", "warm-up"]
     assert any("[triage] info eager: " in line for line in lines), lines
     assert not any("kernels not proven" in line for line in lines)
+    report = LogReport(engine="vllm")
+    report.read_all(lines)
+    assert report.unknown == []
     for path in ("/metrics", "/tokenize", "/invocations", "/version", "/load", "/v1/models"):
         assert request(port, "GET", path).status == 401, f"{path} is open to anybody"
     assert request(port, "GET", "/health").status == 200
