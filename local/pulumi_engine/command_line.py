@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from local.pulumi_engine import Problem
+from local.pulumi_engine import Problem, checkpoint
 from local.pulumi_engine.backend import Backend
 from local.pulumi_engine.checkpoint import VERSION, Snapshot
 from local.pulumi_engine.project import Config, Project, as_text
@@ -179,6 +179,14 @@ def _stack_output(options: argparse.Namespace) -> None:
             print(f"    {key}  {as_text(value)}")
 
 
+def _stack_import(options: argparse.Namespace) -> None:
+    place = Place(options)
+    deployment = json.load(sys.stdin)["deployment"]
+    snapshot = checkpoint.read({"checkpoint": {"latest": deployment}})
+    snapshot.salt = place.backend.load(place.stack).salt
+    place.backend.save(place.stack, snapshot)
+
+
 def _stack_history(options: argparse.Namespace) -> None:
     place = Place(options)
     entries = place.backend.history(place.stack)
@@ -247,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     command(stack, "ls", _stack_ls, "json")
     command(stack, "rm", _stack_rm, "yes", "force", "preserve-config").add_argument("name", nargs="?")
     command(stack, "output", _stack_output, "json", "show-secrets").add_argument("name", nargs="?")
+    command(stack, "import", _stack_import)
     history = command(stack, "history", _stack_history, "json", "show-secrets")
     history.add_argument("--page-size", type=int)
     history.add_argument("--page", type=int, default=1)

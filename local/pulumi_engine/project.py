@@ -46,8 +46,6 @@ class Project:
             )
         name = document["name"]
         python = folder / runtime.get("options", {}).get("virtualenv", ".venv") / "bin" / "python"
-        if not python.exists():
-            raise Problem(f"{python} does not exist; bootstrap/environment.sh makes it")
         declared = {_full(key, name): value for key, value in (document.get("config") or {}).items()}
         return cls(folder, name, folder / document.get("main", "."), python, declared)
 

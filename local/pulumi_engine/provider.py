@@ -13,6 +13,7 @@ import grpc
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
+from local.pulumi_engine import Problem
 from local.pulumi_engine.checkpoint import State
 from local.pulumi_engine.project import Project, as_text
 from local.pulumi_engine.properties import Properties, Secret, bare, from_struct, secrets_from, to_struct
@@ -24,6 +25,8 @@ class Failed(Exception):
 
 def child(project: Project, *arguments: str, **environ: str) -> subprocess.Popen[str]:
     """A process of the project's Python in the program's folder, which a Ctrl-C at the terminal does not reach."""
+    if not project.python.exists():
+        raise Problem(f"{project.python} does not exist; bootstrap/environment.sh makes it")
     path = f"{project.python.parent}:{os.environ['PATH']}"
     return subprocess.Popen(
         [str(project.python), "-u", *arguments],
