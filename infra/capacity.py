@@ -84,7 +84,8 @@ def _fallback_problems(fallbacks: list[str], recipe: Recipe) -> list[str]:
         ]
     if doubled := sorted({kind for kind in fallbacks if fallbacks.count(kind) > 1}):
         found.append(
-            f"capacity.gpuFallbacks: {', '.join(doubled)} more than once; `pulumi config rm --path capacity.gpuFallbacks`"
+            f"capacity.gpuFallbacks: {', '.join(doubled)} more than once; "
+            "`pulumi config rm --path capacity.gpuFallbacks`"
         )
     return found
 
