@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import threading
@@ -48,11 +47,12 @@ class MetricsFile:
         self.path = self._folder / "glm-serving.prom"
         self._lock = threading.Lock()
         self._written = ""
+        self._closed = False
 
     def write(self, text: str) -> None:
         """Never raises: an engine that serves is worth more than its metrics."""
         with self._lock:
-            if text == self._written:
+            if self._closed or text == self._written:
                 return
             try:
                 write_atomically(self.path, text)
@@ -61,6 +61,7 @@ class MetricsFile:
                 self._out(f"[monitor] could not write {self.path}: {error.strerror}")
 
     def close(self) -> None:
+        """May be called again; what is written after it is lost."""
         with self._lock:
-            if os.path.isdir(self._folder):
-                shutil.rmtree(self._folder, ignore_errors=True)
+            self._closed = True
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -30,31 +30,33 @@ class StartPhases:
         self._seconds = {VOLUMES: volumes, LOAD: 0.0, **{name: 0.0 for name, _ in lines}}
 
     def read(self, line: str) -> None:
-        for number, (name, pattern) in enumerate(self._pending):
-            if pattern.search(line):
-                self._enter(name)
-                del self._pending[: number + 1]
-                return
+        """Of the engine, from the thread that reads its output."""
+        self._enter_first(lambda _, pattern: bool(pattern.search(line)))
 
     def begin(self, name: str) -> None:
         """`name` has begun by now, whatever the engine has said or not."""
-        for number, (pending, _) in enumerate(self._pending):
-            if pending == name:
-                self._enter(name)
-                del self._pending[: number + 1]
-                return
-
-    def _enter(self, name: str) -> None:
-        with self._lock:
-            now = self._clock()
-            self._seconds[self._phase] += now - self._since
-            self._phase, self._since = name, now
+        self._enter_first(lambda pending, _: pending == name)
 
     def end(self) -> dict[str, float]:
         """Seconds by phase, all of the start."""
-        self._pending.clear()
-        self._enter(self._phase)
-        return dict(self._seconds)
+        with self._lock:
+            self._pending.clear()
+            self._enter(self._phase)
+            return dict(self._seconds)
+
+    def _enter_first(self, fits: Callable[[str, re.Pattern[str]], bool]) -> None:
+        """Enters the first pending phase that fits; those before it will not come any more."""
+        with self._lock:
+            for number, (name, pattern) in enumerate(self._pending):
+                if fits(name, pattern):
+                    self._enter(name)
+                    del self._pending[: number + 1]
+                    return
+
+    def _enter(self, name: str) -> None:
+        now = self._clock()
+        self._seconds[self._phase] += now - self._since
+        self._phase, self._since = name, now
 
 
 def ready_line(phases: dict[str, float]) -> str:

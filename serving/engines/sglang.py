@@ -22,7 +22,7 @@ PHASE_LINES = (
     (WARM_UP, re.compile(r"Application startup complete")),
 )
 # DeepGEMM's own pass, and what ninja prints for tvm-ffi and FlashInfer: "[1/2] /usr/local/cuda/bin/nvcc …".
-COMPILING_LINE = re.compile(r"DeepGEMM JIT Compiling for|^\[\d+/\d+\] \S*(?:nvcc|c\+\+|g\+\+|clang|ninja)\b")
+COMPILING_LINE = re.compile(r"DeepGEMM JIT Compiling for|^\[\d+/\d+\] (?:\S*/)?(?:nvcc|c\+\+|g\+\+|clang\+*)\s")
 
 SET_BY_THE_STACK = frozenset({
     "model", "model-path", "served-model-name", "host", "port", "api-key", "admin-api-key", "config", "weight-version",

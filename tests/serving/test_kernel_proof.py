@@ -9,6 +9,7 @@ import pytest
 
 from serving import prime
 from serving.compile import compile_kernels
+from serving.engines import sglang
 from serving.kernel_proof import fill_and_prove
 from serving.manifest import KernelsManifest, read_manifest
 from serving.verify import verify
@@ -62,6 +63,20 @@ def test_one_that_never_ends_is_not_proven(third: dict[str, str], lines: list[st
     engine = Engine([{"a": "1"}, {"b": "2"}, third], lines=[[], [], lines])
     assert engine.prove() == uncovered
     assert len(engine.starts) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "compiles"),
+    [
+        ("[1/2] /usr/local/cuda/bin/nvcc --generate-dependencies-with-compile", True),
+        ("[2/2] c++ main.o -shared -o sgl_kernel_jit.so", True),
+        ("[2026-11-21 11:07:30] Try DeepGEMM JIT Compiling for <GEMM_NT_F8F8BF16> N=4096, K=2048", True),
+        ("[2026-11-21 11:07:29] Capture draft extend CUDA graph begin. backend=full", False),
+        ("Loading safetensors checkpoint shards: [1/2] done", False),
+    ],
+)
+def test_lines_that_tell_of_compiling(line: str, compiles: bool) -> None:
+    assert bool(sglang.COMPILING_LINE.search(line)) is compiles
 
 
 def test_without_time_for_it_there_is_no_proof_and_no_wasted_start() -> None:
