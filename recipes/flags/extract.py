@@ -32,7 +32,7 @@ from recipes.flags.release import open_release
 _ENGINES = {"sglang": sglang_release.extract, "vllm": vllm_release.extract}
 # Without these a release has been misread, whatever else was found.
 _NEVER_MISSING = {
-    "sglang": {"model_path", "tp_size", "port", "api_key", "mem_fraction_static", "attention_backend"},
+    "sglang": {"model_path", "port", "api_key", "mem_fraction_static", "attention_backend"},
     "vllm": {"model", "tensor_parallel_size", "port", "api_key", "gpu_memory_utilization", "speculative_config"},
 }
 
