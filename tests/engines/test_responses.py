@@ -123,7 +123,7 @@ def test_text_completion(engine: Engine) -> None:
         {"messages": "hi"},
         {"messages": [{"role": "alien", "content": "x"}]},
         {"max_tokens": "many"},
-        {"stream": 1},
+        {"stream": 3},
         {"tool_choice": "required"},
         {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "other"}}},
         {"response_format": {"type": "json_schema"}},

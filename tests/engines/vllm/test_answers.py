@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from typing import Any
 
 import pytest
 
-from tests.engines.conftest import MODEL, Engine
+from tests.engines.conftest import KEY, MODEL, Engine
 
 WEATHER = {
     "type": "function",
@@ -146,6 +147,16 @@ def test_a_request_that_cannot_fit_is_refused_at_once(vllm: Engine) -> None:
         ({}, "{'type': 'missing', 'loc': ('body', 'messages'), 'msg': 'Field required', 'input': {}}", "Bad Request"),
         ({"messages": "hi"}, "'list_type'", "Bad Request"),
         (
+            {"messages": [], "stream": "maybe"},
+            "valid boolean, unable to interpret input', 'input': 'maybe'}",
+            "Bad Request",
+        ),
+        (
+            {"messages": [], "max_tokens": "x", "stop": 3},
+            "3 validation errors:\n  {'type': 'int_parsing'",
+            "Bad Request",
+        ),
+        (
             {"messages": [], "stream_options": {"include_usage": True}},
             "only be defined when `stream=True`",
             "Bad Request",
@@ -160,6 +171,22 @@ def test_bodies_that_vllm_refuses(vllm: Engine, body: dict[str, Any], part: str,
     assert part in error["message"]
     assert error["type"].startswith(kind)
     assert error["code"] == 400
+
+
+def test_values_are_converted_as_pydantic_does(vllm: Engine) -> None:
+    answer = vllm.chat("What is 6 * 7?", max_tokens="500", n=1.0, stream="no", temperature=True)
+    assert answer.json()["choices"][0]["message"]["content"] == "6 * 7 = 42."
+
+
+def test_a_body_of_another_type_is_not_read(vllm: Engine) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", vllm.port, timeout=20)
+    headers = {"Content-Type": "text/plain", "Authorization": f"Bearer {KEY}"}
+    connection.request("POST", "/v1/chat/completions", b"{}", headers)
+    response = connection.getresponse()
+    text = "Unsupported Media Type: Only 'application/json' is allowed"
+    assert response.status == 400
+    assert json.loads(response.read())["error"]["message"] == f'1 validation error:\n  {text} ["{text}"]'
+    connection.close()
 
 
 def test_a_body_that_is_no_json(vllm: Engine) -> None:

@@ -110,7 +110,7 @@ def _parse(path: str, body: bytes, *required: str) -> dict[str, Any]:
         for name in required:
             request_body.require(request, name)
         if required:
-            request_body.check_types(request, request_body.CHAT, _NOT_NULL)
+            request_body.convert(request, _NOT_NULL)
     except UnicodeDecodeError:
         raise BadRequest("There was an error parsing the body", "400") from None
     except request_body.Invalid as error:

@@ -110,6 +110,7 @@ class Exchange:
             await app(scope, self._receive, self._send)
         except Exception:
             self._listener.error("Exception in ASGI application", traceback.format_exc())
+            self._close = True
             if not self._started:
                 await self._answer(500, b"Internal Server Error")
             return

@@ -207,4 +207,4 @@ def _want_json(request: Request) -> None:
     kind = request.headers.get("content-type", "").lower().partition(";")[0]
     if kind != "application/json":
         text = "Unsupported Media Type: Only 'application/json' is allowed"
-        raise Refusal.unprocessable(f"1 validation error:\n  {text}\n ['{text}']")
+        raise Refusal.unprocessable(f"1 validation error:\n  {text} {[text]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from standin import request_body
-from standin.request_body import Expected, Invalid, invalid
+from standin.request_body import Invalid, invalid
 
 from vllm.refusals import Refusal
 
@@ -14,7 +14,6 @@ _SOURCES = {
     "/v1/completions": ("completion/api_router.py", 46, "create_completion"),
 }
 _NOT_NULL = ("messages",)
-_TEXT_FIELDS: dict[str, Expected] = {**request_body.CHAT, "echo": request_body.BOOLEAN}
 
 
 def parse_chat(path: str, body: bytes) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def _check_chat(path: str, request: dict[str, Any]) -> None:
             "response_format",
         )
     request_body.require(request, "messages")
-    request_body.check_types(request, request_body.CHAT, _NOT_NULL)
+    request_body.convert(request, _NOT_NULL)
     if isinstance(form, dict) and form.get("type") not in ("text", "json_object", "json_schema", "structural_tag"):
         raise invalid(
             "literal_error",
@@ -154,7 +153,7 @@ def _check_completion(path: str, request: dict[str, Any]) -> None:
     _check_stream_options(request)
     if not request.get("prompt"):
         raise _value_error(request, "Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-    request_body.check_types(request, _TEXT_FIELDS, ())
+    request_body.convert(request, ())
 
 
 def _check_stream_options(request: dict[str, Any]) -> None:
@@ -165,21 +164,22 @@ def _check_stream_options(request: dict[str, Any]) -> None:
 def _value_error(request: dict[str, Any], message: str, param: str | None) -> Invalid:
     """What pydantic makes of a ValueError raised by a model's own check."""
     text = f"{message} (parameter={param})" if param else message
-    detail = invalid("value_error", ("body",), f"Value error, {text}", request, error=_Raised(text)).detail
-    return _OwnCheck(detail, param)
+    raised = _Raised("VLLMValidationError" if param else "ValueError", message)
+    return _OwnCheck(invalid("value_error", ("body",), f"Value error, {text}", request, error=raised).details, param)
 
 
 class _OwnCheck(Invalid):
-    def __init__(self, detail: dict[str, Any], param: str | None) -> None:
-        super().__init__(detail)
+    def __init__(self, details: list[dict[str, Any]], param: str | None) -> None:
+        super().__init__(details)
         self.param = param
 
 
 class _Raised:
     """Shown as the exception it stands for."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
         self._text = text
 
     def __repr__(self) -> str:
-        return f"VLLMValidationError({self._text!r})"
+        return f"{self._name}({self._text!r})"
