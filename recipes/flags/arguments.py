@@ -63,18 +63,46 @@ def _from_call(sources: Sources, module: str, call: ast.Call, local: dict[str, a
     return option
 
 
-def _from_fields(sources: Sources, module: str, owner: ast.ClassDef) -> Iterator[dict[str, Any]]:
-    fields: dict[str, tuple[ast.expr, ast.expr, ast.expr | None]] = {}
-    for statement in owner.body:
+_NAMESPACES = "_INPUT_NAMESPACES"
+_ORDER = "POSITIONAL_FIELD_ORDER"
+
+
+def field_owners(sources: Sources, module: str, owner: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
+    """The class and those whose fields it collects, with their modules: releases from 0.5.17 on have namespaces."""
+    owners = [(module, owner)]
+    for statement in sources.module(module).body:
         match statement:
-            case ast.AnnAssign(
-                target=ast.Name(id=field),
-                annotation=ast.Subscript(value=ast.Name(id="A"), slice=ast.Tuple(elts=[kind, metadata])),
-                value=default,
-            ):
-                fields[field] = kind, metadata, default  # one defined twice keeps its place, as in a dataclass
-    for field, definition in fields.items():
-        option = _from_field(sources, module, field, *definition)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=namespaces)) if name == _NAMESPACES:
+                for namespace in namespaces:
+                    where, node = sources.find(module, ast.unparse(namespace))
+                    if not isinstance(node, ast.ClassDef):
+                        raise NotLiteral(f"{where}.{ast.unparse(namespace)} is no class")
+                    owners.append((where, node))
+    return owners
+
+
+def in_order(sources: Sources, fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields in the order of the constructor, where a release states it apart from them."""
+    try:
+        order = sources.name("sglang.srt.arg_groups.field_order", _ORDER)
+    except NotLiteral:
+        return fields
+    return {name: fields[name] for name in (*order, *fields) if name in fields}
+
+
+def _from_fields(sources: Sources, module: str, owner: ast.ClassDef) -> Iterator[dict[str, Any]]:
+    fields: dict[str, tuple[str, ast.expr, ast.expr, ast.expr | None]] = {}
+    for where, node in field_owners(sources, module, owner):
+        for statement in node.body:
+            match statement:
+                case ast.AnnAssign(
+                    target=ast.Name(id=field),
+                    annotation=ast.Subscript(value=ast.Name(id="A"), slice=ast.Tuple(elts=[kind, metadata])),
+                    value=default,
+                ):
+                    fields[field] = where, kind, metadata, default  # one defined twice keeps its place
+    for field, (where, *definition) in in_order(sources, fields).items():
+        option = _from_field(sources, where, field, *definition)
         if option:
             yield option
 

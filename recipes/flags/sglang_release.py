@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from recipes.flags.arguments import find_method, options
+from recipes.flags.arguments import field_owners, find_method, in_order, options
 from recipes.flags.literals import NotLiteral, Reader, Sources
 
 _SERVER_ARGS = "sglang.srt.server_args"
@@ -36,14 +36,15 @@ def extract(version: str, read: Reader) -> dict[str, Any]:
 
 def _fields(sources: Sources, server: ast.ClassDef) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for statement in server.body:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            try:
-                value = sources.evaluate(_SERVER_ARGS, statement.value) if statement.value else None
-            except NotLiteral:
-                value = None
-            fields[statement.target.id] = value
-    return fields
+    for module, owner in field_owners(sources, _SERVER_ARGS, server):
+        for statement in owner.body:
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                try:
+                    value = sources.evaluate(module, statement.value) if statement.value else None
+                except NotLiteral:
+                    value = None
+                fields[statement.target.id] = value
+    return in_order(sources, fields)
 
 
 def _renamed(server: ast.ClassDef) -> dict[str, str]:
