@@ -66,7 +66,8 @@ _SITE = re.compile(r"/[^\s\"']*/(?=sglang/|fastapi/|starlette/|uvicorn/)")
 
 
 def record(target: Target) -> list[dict[str, Any]]:
-    """Each request with what was answered: status, names of headers, body (JSON, events of a stream, or text)."""
+    """Each request (`sent`: its body) with what was answered: status, names of headers, JSON `body`, `events` of a
+    stream, or `text`."""
     asked = [(*request, False) for request in _WITHOUT_KEY] + [(*request, True) for request in _WITH_KEY]
     return [_exchange(target, method, path, body, key) for method, path, body, key in asked]
 
@@ -79,7 +80,7 @@ def _exchange(target: Target, method: str, path: str, body: Any, key: bool) -> d
         headers["Authorization"] = f"Bearer {target.api_key}"
     sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
     connection = http.client.HTTPConnection(HOST, target.port, timeout=30)
-    asked = {"method": method, "path": path, "key": key, "body": body.decode() if isinstance(body, bytes) else body}
+    asked = {"method": method, "path": path, "key": key, "sent": body.decode() if isinstance(body, bytes) else body}
     try:
         connection.request(method, path, sent, headers)
         response = connection.getresponse()
