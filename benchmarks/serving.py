@@ -84,7 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recipe", default="tiny-glm-local", help="name of a file in recipes/ with a stand-in engine")
     parser.add_argument("--rounds", type=int, default=200, help="streams on each side (default 200)")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of each (default 128)")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8], help="streams at once (default 1 8)")
+    parser.add_argument(
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="streams at once, one number for each part of the table (default 1)",
+    )
     parser.add_argument("--minimum", type=float, default=0.99, help="the ratio that is good enough (default 0.99)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:

@@ -120,7 +120,7 @@ def supervised(prepared: Prepared) -> Iterator[Server]:
 
 @contextmanager
 def alone(prepared: Prepared) -> Iterator[Server]:
-    """The same command without the gate, started by nobody in particular, its output in a file."""
+    """The same command without the gate. Its output goes through a pipe as well: somebody reads it in any container."""
     recipe = _on_a_free_port(prepared.recipe)
     engine = engine_for(recipe)
     api_key = prepared.environment[recipe.secrets.api_key.key]
@@ -128,6 +128,9 @@ def alone(prepared: Prepared) -> Iterator[Server]:
     text = engine.config_file(api_key, "")
     config.write_text(text or "")
     argv = engine.launch_command(recipe, prepared.commit)
+    if "--middleware" in argv:  # vLLM's way to have the gate; SGLang's comes with the config file
+        at = argv.index("--middleware")
+        del argv[at : at + 2]
     environment = {
         **prepared.environment,
         **engine.engine_environment(recipe, recipe.kernel_path(prepared.key)),
@@ -137,16 +140,20 @@ def alone(prepared: Prepared) -> Iterator[Server]:
         process = subprocess.Popen(
             [*argv, *(["--config", str(config)] if text else [])],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # as the supervisor's: Linux shares the CPU among sessions
         )
+        reader = subprocess.Popen(["cat"], stdin=process.stdout, stdout=log)
         try:
             yield _wait(prepared, recipe, process, "alone.log", engine.READY_LINE.pattern)
         finally:
             process.terminate()
             process.wait(timeout=30)
+            assert process.stdout is not None
+            process.stdout.close()
+            reader.wait(timeout=30)
 
 
 def cpu_seconds(server: Server) -> float:

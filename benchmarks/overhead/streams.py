@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks.overhead.stack import Server
+from serving.warmup import prompt_of
 
-PROMPT = "the quick brown fox jumps over a lazy dog " * 16
+PROMPT_TOKENS = 4000
+"""About: a conversation's usual size. The stand-in reads it in 10 ms."""
+PROMPT = prompt_of(PROMPT_TOKENS)
 
 
 @dataclass(frozen=True)
