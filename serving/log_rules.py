@@ -149,6 +149,12 @@ SHARED: tuple[Rule, ...] = (
         "PyTorch's note when the engine's processes end",
     ),
     rule(
+        "socket-hostname",
+        r"\[c10d\] The hostname of the client socket cannot be retrieved",
+        "info",
+        "PyTorch found no name for this container's address; only its own log lines would have used it",
+    ),
+    rule(
         "leaked-semaphore",
         r"leaked (?:semaphore|shared_memory)|resource_tracker: There appear to be",
         "info",

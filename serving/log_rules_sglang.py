@@ -180,6 +180,13 @@ SGLANG: tuple[Rule, ...] = (
         "info",
         "the generic tokenizer is used; the model's chat template is read all the same",
     ),
+    rule(
+        "tokenizer-regex",
+        r"tokenizer you are loading .* with an incorrect regex pattern",
+        "monitor",
+        "the model's config.json names no transformers_version, so transformers suspects Mistral's tokenizer fault",
+        "none for other models than Mistral's; a repository that names its version does not show it",
+    ),
     rule("optional-model", r"Ignore import error when loading sglang\.srt\.models", "info", "another model's package"),
     rule(
         "prefill-graph",

@@ -26,6 +26,7 @@ _GLM5 = {
     "model_type": "glm_moe_dsa",
     "torch_dtype": "bfloat16",
     "dtype": "bfloat16",
+    "transformers_version": "5.0.0",
     "hidden_act": "silu",
     "rms_norm_eps": 1e-5,
     "initializer_range": 0.02,
