@@ -24,6 +24,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str]) -> int:
+    if "--" in arguments:  # argparse takes no positional argument apart from the others
+        place = arguments.index("--")
+        arguments = [*arguments[:place], *(f"--value={word}" for word in arguments[place + 1 :])]
     try:
         options = _parser().parse_args([word for word in arguments if word != "--non-interactive"])
         options.interactive = "--non-interactive" not in arguments and sys.stdin.isatty()
@@ -195,6 +198,9 @@ def _stack_history(options: argparse.Namespace) -> None:
     for entry in entries:
         for key in ("startTime", "endTime"):
             entry[key] = datetime.fromtimestamp(entry[key], UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        for key, value in entry["config"].items():
+            secret = "secure" in json.dumps(value)
+            entry["config"][key] = {"secret": secret} if secret else {"value": as_text(value), "secret": False}
     if not options.json:
         raise Problem("the bundled engine lists the history with --json only")
     print(json.dumps(entries, indent=2))
@@ -204,7 +210,8 @@ def _stack_history(options: argparse.Namespace) -> None:
 
 
 def _config_set(options: argparse.Namespace) -> None:
-    value = options.value if options.value is not None else sys.stdin.read().rstrip("\n")
+    value = options.text if options.value is None else options.value
+    value = sys.stdin.read().rstrip("\n") if value is None else value
     Place(options).config.set(options.key, value, path=options.path, secret=options.secret)
 
 
@@ -262,7 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     keys = verbs.add_parser("config").add_subparsers(required=True, parser_class=_Parser)
     made = command(keys, "set", _config_set, "path", "secret", "plaintext")
     made.add_argument("key")
-    made.add_argument("value", nargs="?")
+    made.add_argument("text", nargs="?")
+    made.add_argument("--value", help=argparse.SUPPRESS)
     command(keys, "get", _config_get, "path", "json").add_argument("key")
     command(keys, "rm", _config_rm, "path").add_argument("key")
     return parser

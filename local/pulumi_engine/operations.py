@@ -152,7 +152,7 @@ class Update:
             "startTime": began,
             "message": "",
             "environment": {"exec.kind": "bundled"},
-            "config": {key: v if isinstance(v, dict) else {"value": v} for key, v in self.config.values.items()},
+            "config": {key: v if isinstance(v, dict | list) else as_text(v) for key, v in self.config.values.items()},
             "version": 0,
             "result": "succeeded" if succeeded else "failed",
             "endTime": int(time.time()),
