@@ -62,8 +62,6 @@ class Application:
         self.state = SimpleNamespace()
         self._middleware: list[tuple[Callable[..., Asgi], tuple[Any, ...], dict[str, Any]]] = []
         self._stack: Asgi | None = None
-        self.server_args: Any = None
-        """SGLang's arguments, once its server starts."""
         self._started = False
 
     def add_middleware(self, middleware_class: Callable[..., Asgi], *args: Any, **kwargs: Any) -> None:

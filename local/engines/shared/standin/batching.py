@@ -162,6 +162,7 @@ class Scheduler:
             if hang and self._external >= hang.argument:
                 self._running += batch
                 self._send([])
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 while True:  # alive, and deaf to everything but SIGKILL, as a stuck collective is
                     signal.pause() if hasattr(signal, "pause") else time.sleep(3600)
             self._external += 1

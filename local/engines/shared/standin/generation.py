@@ -15,10 +15,6 @@ class EngineDead(Exception):
     """The scheduler's process has ended; nothing more will come."""
 
 
-class Aborted(Exception):
-    """The engine was told to stop and gave the request up."""
-
-
 class Meter(Protocol):
     """Times in seconds; `first_token` and `ended` count from the request's arrival."""
 
@@ -60,10 +56,8 @@ class Generation:
             pass
 
     async def steps(self) -> AsyncGenerator[tuple[int, int], None]:
-        """(index of the choice, tokens it got), in the order in which they come; a choice that the engine gave up ends
-        with 0 tokens more. Raises ClientGone and EngineDead."""
+        """(index of the choice, tokens it got), in the order in which they come. Raises ClientGone and EngineDead."""
         queue: asyncio.Queue[tuple[int, int] | Exception] = asyncio.Queue()
-        done = [0] * len(self.plans)
         tasks = [asyncio.create_task(self._run(index, plan, queue)) for index, plan in enumerate(self.plans)]
         missing = sum(plan.completion_tokens for plan in self.plans)
         try:
@@ -76,17 +70,10 @@ class Generation:
                         self._meter.aborted()
                         raise ClientGone from None
                     continue
-                if isinstance(item, Aborted):
-                    for index, plan in enumerate(self.plans):
-                        if done[index] < plan.completion_tokens:
-                            plan.end_after(done[index], "abort")
-                            yield index, 0
-                    return
                 if isinstance(item, Exception):
                     raise item
                 index, count = item
                 missing -= count
-                done[index] += count
                 yield index, count
         finally:
             for task in tasks:
@@ -96,7 +83,7 @@ class Generation:
     async def _run(self, index: int, plan: Plan, queue: asyncio.Queue[tuple[int, int] | Exception]) -> None:
         try:
             await self._measure(index, plan, queue)
-        except (Aborted, EngineDead) as error:
+        except EngineDead as error:
             queue.put_nowait(error)
 
     async def _measure(self, index: int, plan: Plan, queue: asyncio.Queue[tuple[int, int] | Exception]) -> None:

@@ -17,7 +17,7 @@ from standin.application import Application
 from standin.channel import first_word
 from standin.engine_client import EngineClient
 from standin.environment import scaled
-from standin.generation import Aborted, EngineDead
+from standin.generation import EngineDead
 from standin.middleware import BearerKey, Cors, add_by_path
 
 from vllm import engine_config, engine_core, log
@@ -190,6 +190,8 @@ class _Ending:
             self._task = asyncio.create_task(self._stop_engine())
 
     async def _stop_engine(self) -> None:
+        """Gives the engine `--shutdown-timeout` seconds to finish what is under way. With 0, the default, it is killed
+        right after it was asked, and requests fail as if it had died."""
         timeout = self._config.args.shutdown_timeout
         mode = "drain" if timeout else "abort"
         log.info("launcher.py:116", f"[shutdown] API server: stopping engine client mode={mode} timeout={timeout}s")
@@ -197,16 +199,21 @@ class _Ending:
         deadline = time.monotonic() + timeout
         while self._client.active and time.monotonic() < deadline:  # noqa: ASYNC110 (it ends by the clock, too)
             await asyncio.sleep(0.02)
-        self._client.fail(Aborted())
-        if not self._client.lost.is_set():
-            os.kill(self._pid, signal.SIGTERM)
         try:
-            async with asyncio.timeout(max(1.0, timeout)):
-                await self._client.lost.wait()
+            if timeout and not self._client.active:
+                os.kill(self._pid, signal.SIGTERM)
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                    await self._client.lost.wait()
         except TimeoutError:
-            os.kill(self._pid, signal.SIGKILL)  # deaf to SIGTERM
+            pass  # deaf to SIGTERM, which is dealt with next
+        if not self._client.lost.is_set():
+            log.warning("utils.py:607", "[shutdown] Process manager: force killing remaining processes count=1")
+            os.kill(self._pid, signal.SIGKILL)
             await self._client.lost.wait()
         os.waitpid(self._pid, 0)  # noqa: ASYNC222 (it has ended)
+        if self._client.active:
+            log.error("async_llm.py:704", f"AsyncLLM output_handler failed.\nvllm.v1.engine.exceptions.{_DEAD}")
+            self._client.fail(EngineDead())
         log.info("core_client.py:659", "[shutdown] MPClient: complete")
         log.info("launcher.py:125", "[shutdown] API server: engine client stopped")
         log.info("launcher.py:128", "[shutdown] API server: signalling HTTP server shutdown")

@@ -7,8 +7,16 @@ is added then and so comes before what was added here.
 
 from __future__ import annotations
 
+from typing import Any
+
 from standin.application import Application
 from standin.middleware import Cors
 
-app = Application()
+
+class _SglangApplication(Application):
+    server_args: Any = None
+    """Set when the server starts."""
+
+
+app = _SglangApplication()
 app.add_middleware(Cors, credentials=True)
