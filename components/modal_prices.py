@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from serving.recipe import Data
+from serving.recipe_sections import Data
 
 
 class RegionKind(Data):

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from components.modal_prices import modal_prices
 from recipes.flags import catalogue, combinations
-from serving.recipe import Data, Recipe
+from serving.recipe import Recipe
+from serving.recipe_sections import Data
 
 
 class CapacityConfig(Data):

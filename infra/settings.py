@@ -15,7 +15,8 @@ from infra import capacity
 from infra.capacity import CapacityConfig
 from infra.recipe_check import check_recipe
 from serving.params import Capacity, Scaling
-from serving.recipe import Data, FlagValue, Recipe, load_recipe
+from serving.recipe import Recipe, load_recipe
+from serving.recipe_sections import Data, FlagValue
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 SECRETS = ("hfToken", "apiKey")

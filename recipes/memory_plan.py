@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 from serving.errors import ServingError
-from serving.recipe import FlagValue, Recipe
+from serving.recipe import Recipe
+from serving.recipe_sections import FlagValue
 
 GIB = 2**30
 _MIB = 2**20

@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from serving.recipe import Data, Recipe
+from serving.recipe import Recipe
+from serving.recipe_sections import Data
 
 PARAMS_VARIABLE = "GLM_SERVING_PARAMS"
 

@@ -20,7 +20,8 @@ from serving.compile import compile_kernels
 from serving.download import download_weights
 from serving.engines import engine_for
 from serving.loopback import request
-from serving.recipe import Deadlines, Recipe, kernel_key, load_recipe
+from serving.recipe import Recipe, kernel_key, load_recipe
+from serving.recipe_sections import Deadlines
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import modal
 
-from serving.recipe import Recipe, VolumeMount
+from serving.recipe import Recipe
+from serving.recipe_sections import VolumeMount
 
 _SOURCE = "serving"
 

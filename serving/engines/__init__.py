@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from serving.architecture import Architecture
-from serving.recipe import FlagValue, Recipe
+from serving.recipe import Recipe
+from serving.recipe_sections import FlagValue
 
 Flags = Mapping[str, FlagValue]
 """A recipe's `engine.flags`: long names without dashes."""

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from recipes.memory_fit import GIB, MemoryFit, fit_memory, main, report
 from serving.architecture import Architecture
 from serving.errors import ServingError
-from serving.recipe import Gpu, Recipe, load_recipe
+from serving.recipe import Recipe, load_recipe
+from serving.recipe_sections import Gpu
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 B200 = "glm-5.1-fp8-b200-reference"

@@ -7,7 +7,8 @@ import pytest
 from infra.settings import RECIPES
 from recipes.memory_fit import GIB, MemoryFit, fit_memory, main
 from serving.errors import ServingError
-from serving.recipe import FlagValue, Recipe, load_recipe
+from serving.recipe import Recipe, load_recipe
+from serving.recipe_sections import FlagValue
 
 
 def recipe(name: str) -> Recipe:
