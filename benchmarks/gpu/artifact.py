@@ -115,7 +115,7 @@ def compile_artifact(bench: Bench) -> None:
             "caches": _sizes(Path(recipe.kernel_path(bench.kernel_key))),
             "stock_kernel_files": sum(1 for path in stock.rglob("*") if path.is_file()),
             "left_outside": left_outside(bench, "compile"),
-            "progress": [line for line in progress if " at " not in line],
+            "progress": [line for line in progress if "%" not in line and "loading" not in line],
         }
         bench.save(f"compile-{1 + len(list(bench.results.glob('compile-*.json')))}", result)
     if "error" in result:

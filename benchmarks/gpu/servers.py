@@ -186,9 +186,11 @@ def files_outside(bench: Bench, name: str) -> dict[str, Path]:
 
 
 def left_outside(bench: Bench, name: str) -> dict[str, dict[str, int]]:
-    """Caches that no artifact holds: number of files and bytes by folder."""
+    """Caches that no artifact holds: number of files and bytes by folder, nameless temporary ones together."""
     sizes: dict[str, list[int]] = {}
     for where, path in files_outside(bench, name).items():
+        place, *folders = where.split("/")[:-1]
+        folder = "/".join([place, *(["tmp*"] if folders and folders[0].startswith("tmp") else folders[:2])])
         with contextlib.suppress(OSError):  # gone since
-            sizes.setdefault("/".join(where.split("/")[:3]), []).append(path.stat().st_size)
+            sizes.setdefault(folder, []).append(path.stat().st_size)
     return {folder: {"files": len(found), "bytes": sum(found)} for folder, found in sorted(sizes.items())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.gpu.bench import Bench
@@ -10,7 +11,7 @@ from benchmarks.gpu.bench import Bench
 def markdown(bench: Bench) -> str:
     prepare, compared, alone = bench.load("prepare"), bench.load("compare"), bench.load("alone")
     parts = [_machine(prepare)] if prepare else []
-    if compared and alone:
+    if compared:
         parts += [_starts(compared, alone), _steady(compared["steady"])]
     if faults := {path.stem: bench.load(path.stem) for path in sorted(bench.results.glob("fault-*.json"))}:
         parts.append(_faults(faults))
@@ -26,28 +27,25 @@ def _machine(prepare: dict[str, Any]) -> str:
     )
 
 
-def _starts(compared: dict[str, Any], alone: dict[str, Any]) -> str:
-    stock, beside = compared["stock"], compared["ours_beside_stock"]
-    rows = [
-        "| | stock | ours beside the stock server | ours alone | stock ÷ ours |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+def _starts(compared: dict[str, Any], alone: dict[str, Any] | None) -> str:
+    servers = {"stock": compared["stock"], "ours beside the idle stock server": compared["ours_beside_stock"]}
+    servers |= {"ours alone": alone} if alone else {}
+    rows = [f"| | {' | '.join(servers)} | stock ÷ ours |", "| --- |" + " --- |" * (len(servers) + 1)]
 
-    def row(name: str, value: Any, unit: str = "s") -> None:
-        found = [value(server) for server in (stock, beside, alone)]
-        ratio = found[0] / found[2]
-        cells = " | ".join(f"{number:g} {unit}" for number in found)
-        rows.append(f"| {name} | {cells} | {ratio:.2f} |")
+    def row(name: str, value: Callable[[dict[str, Any]], float]) -> None:
+        found = [value(server) for server in servers.values()]
+        rows.append(f"| {name} | {' | '.join(f'{seconds:g} s' for seconds in found)} | {found[0] / found[-1]:.2f} |")
+
+    def ratio(name: str, value: Callable[[dict[str, Any]], float]) -> None:
+        rows.append(f"| {name} | {' | '.join(f'{value(server):.2f}' for server in servers.values())} | |")
 
     row("ready after", lambda server: server["ready"]["seconds"])
     row("slowest of the first 50 requests", lambda server: server["slowest_early"])
     row("slowest of the same sizes later", lambda server: server["slowest_steady"])
-    row("first 48 at once", lambda server: server["together_first_then_steady"][0])
-    row("the same again", lambda server: server["together_first_then_steady"][1])
-    early = [f"{s['slowest_early'] / s['slowest_steady']:.2f}" for s in (stock, beside, alone)]
-    rows.append(f"| slowest early ÷ slowest later | {' | '.join(early)} | |")
-    worst = [f"{s['worst_ratio']:g}" for s in (stock, beside, alone)]
-    rows.append(f"| worst early ÷ later, size by size | {' | '.join(worst)} | |")
+    ratio("slowest early ÷ slowest later", lambda server: server["slowest_early"] / server["slowest_steady"])
+    ratio("worst early ÷ later, size by size", lambda server: server["worst_ratio"])
+    row("48 of them at once, first time", lambda server: server["together_first_then_steady"][0])
+    row("48 at once, second time", lambda server: server["together_first_then_steady"][1])
     return "\n".join(rows)
 
 
