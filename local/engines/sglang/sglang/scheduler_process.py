@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +112,8 @@ def _load(args: ServerArgs, config: dict[str, Any], compiling: bool) -> tuple[Ke
 
 def _prefetch(args: ServerArgs, folder: Path) -> None:
     """Rank 0's share of the shards, read ahead by threads of its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
     shards = sorted(folder.glob("*.safetensors"))
     mine = shards[:: args.tp_size]
     threads = args.weight_loader_prefetch_num_threads

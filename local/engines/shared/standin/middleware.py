@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import importlib
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -81,6 +79,9 @@ class Cors:
 def add_by_path(app: Application, path: str) -> None:
     """Imports `package.module.Name` and adds it: a class as ASGI middleware, a coroutine function as one that is
     called with a request and the next in line. Raises ValueError for anything else, and what the import raises."""
+    import importlib
+    import inspect  # here, because it would be a tenth of the start of an engine that names no middleware
+
     module, _, name = path.rpartition(".")
     imported = getattr(importlib.import_module(module), name)
     if inspect.isclass(imported):
