@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -19,8 +20,16 @@ def test_the_key_is_in_the_log_and_in_no_argument(launch: Launch) -> None:
     assert KEY not in Path(f"/proc/{engine.process.pid}/cmdline").read_text()
 
 
-def test_with_its_caches_it_is_ready_within_a_second(launch: Launch) -> None:
-    assert any(launch().wait_ready() < 1.0 for _ in range(4))  # whatever else the machine is doing meanwhile
+def test_with_its_caches_it_costs_less_than_a_second(launch: Launch) -> None:
+    engine = launch()
+    engine.wait_ready()
+    assert _cpu_seconds(engine.process.pid) + _cpu_seconds(engine.scheduler()) < 1.0
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process: unlike the clock's, it is the same on a busy machine."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_without_caches_it_is_visibly_slower_and_fills_them(launcher: Launch, kernels: Path, tmp_path: Path) -> None:
