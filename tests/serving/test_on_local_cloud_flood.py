@@ -48,7 +48,7 @@ def flood(cloud: LocalCloud, commit: str, ingress: str) -> Flooded:
 
     deploy("cold")
     url = url_of(app, ingress)
-    clients = [Client(url, pause=0.05) for _ in range(CLIENTS)]
+    clients = [Client(url, pause=0.1) for _ in range(CLIENTS)]
     try:
         cold = report_of(f"ready/cold-{ingress}")
         deploy("rolled")
