@@ -21,7 +21,8 @@ from serving.recipe import Recipe
 from serving.redaction import Redactor
 from serving.warmup import ask_all_sizes, warm_up
 
-_BATCH = 48
+_BATCHES = (2, 4, 8, 16, 32, 48)
+"""Requests at once: kernels have variants by batch, and which ones a scheduler forms is chance (docs/gpu.md)."""
 _ANSWERED = re.compile(r'"POST /\S+ HTTP/1\.1" 200')
 """The access log of our own requests, of which there are dozens."""
 
@@ -73,8 +74,7 @@ def start_and_ask(
         )
         try:
             warm_up(recipe, api_key="", out=out)
-            # The largest batch of short prompts: what a busy replica decodes together.
-            ask_all_sizes(recipe, api_key="", batch=_BATCH, out=out)
+            ask_all_sizes(recipe, api_key="", batches=_BATCHES, out=out)
         except ServingError as error:
             if engine.exited.wait(5):
                 raise why_it_died(engine, module.TITLE, "answering its first requests") from None

@@ -31,7 +31,7 @@ from serving.start_phases import WARM_UP, StartPhases, ready_line
 from serving.verify import check_kernels, check_weights, find_kernels, find_weights
 from serving.warmup import ask_all_sizes, warm_up
 
-_WARM_BATCH = 8
+_WARM_BATCHES = (8,)
 """Requests at once in the warm-up: enough for the kernels of larger batches, few enough not to delay a warm start."""
 
 _PATIENCE = 10.0
@@ -270,7 +270,7 @@ class Supervisor:
     def _warm_up(self, engine: EngineProcess) -> None:
         try:
             warm_up(self._recipe, api_key=self._api_key, out=self._out)
-            ask_all_sizes(self._recipe, api_key=self._api_key, batch=_WARM_BATCH, out=self._out)
+            ask_all_sizes(self._recipe, api_key=self._api_key, batches=_WARM_BATCHES, out=self._out)
         except ServingError:
             # A lost connection mostly means that the engine is going down: its own last words say more.
             if engine.exited.wait(timeout=10 if "connection lost" in str(sys.exc_info()[1]) else 0):
