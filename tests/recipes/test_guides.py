@@ -97,6 +97,7 @@ VLLM: Differences = {
     "--revision": (COMMIT, "pinned-commit"),
     "--served-model-name": (("glm-5.2-fp8", "glm-5.2-fp8@r-1"), "release-name"),
     "--middleware": ("serving.engines.gate.Gate", "gate"),
+    "--shutdown-timeout": ("25", "drain"),
 }
 
 
