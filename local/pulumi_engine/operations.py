@@ -81,11 +81,12 @@ class Update:
                     case _:
                         self._run_program(services, deployment, values, display)
                 succeeded = True
-        except Stopped:
+        except Stopped as error:
             deployment.stop()
             deployment.wait_for_running_steps()
             deployment.keep_outputs()
-            display.log("error", "", f"{'preview' if self.options.dry_run else 'update'} failed")
+            if not isinstance(error, ProgramFailed):
+                display.log("error", "", f"{'preview' if self.options.dry_run else 'update'} failed")
         finally:
             provider.stop()
             services.stop()
@@ -172,7 +173,7 @@ def _provider_config(snapshot: Snapshot) -> Properties:
 
 @contextmanager
 def _interruptible(deployment: Deployment) -> Iterator[None]:
-    """The first Ctrl-C lets running operations end, the second ends the engine."""
+    """The first Ctrl-C (or SIGTERM) lets running operations end, the second ends the engine."""
 
     def interrupt(_number: int, _frame: object) -> None:
         if deployment.stopped.is_set():
@@ -180,8 +181,9 @@ def _interruptible(deployment: Deployment) -> Iterator[None]:
         print("interrupted: waiting for running operations to end; once more to end at once", file=sys.stderr)
         deployment.stop()
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    befores = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, before in befores.items():
+            signal.signal(number, before)
