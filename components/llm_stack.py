@@ -39,6 +39,7 @@ class LlmStack(pulumi.ComponentResource):
         scaling: Scaling,
         ingress: Literal["web", "server"] = "web",
         hf_token: pulumi.Input[str] | None = None,
+        hf_token_is_ambient: bool = False,
         api_key: pulumi.Input[str] | None = None,
         api_key_rotation: int = 0,
         capacity: Capacity | None = None,
@@ -49,7 +50,9 @@ class LlmStack(pulumi.ComponentResource):
         protect_weights: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`hf_token` may be left out where the secret exists on Modal; `api_key` is generated when left out."""
+        """`hf_token` may be left out where the secret exists on Modal, and overwrites none that exists when it is only
+        ambient (HF_TOKEN of whoever types); `api_key` is generated when left out.
+        """
         super().__init__("glm-serving:index:LlmStack", name, None, opts)
         self.recipe, self.environment = recipe, environment
         capacity = capacity or Capacity()
@@ -84,6 +87,7 @@ class LlmStack(pulumi.ComponentResource):
             set_with="pulumi config set --secret hfToken hf_…",
             stack=owner,
             shared=True,
+            ambient=hf_token_is_ambient,
             opts=self._child(),
         )
         self.api_key = pulumi.Output.secret(

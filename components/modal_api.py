@@ -89,12 +89,13 @@ class VolumeFile:
 
 
 def ensure_volume(environment: str, name: str, version: int) -> tuple[str, bool]:
-    """Creates the volume or takes over the one of that name; returns its id and whether it is new."""
+    """Creates the volume or takes over the one of that name, whatever its version; its id and whether it is new."""
     import modal
 
     with explained(f"volume {name}", environment):
         existed = find_volume(environment, name) is not None
-        modal.Volume.objects.create(name, version=version, allow_existing=True, environment_name=environment)
+        if not existed:
+            modal.Volume.objects.create(name, version=version, allow_existing=True, environment_name=environment)
         volume = modal.Volume.from_name(name, environment_name=environment)
         volume.hydrate()
         return volume.object_id, not existed

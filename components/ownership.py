@@ -1,8 +1,10 @@
 """Who may change and delete what: resources are taken over by name, so a name may be another stack's, or have got a
 newer owner since.
 
-Volumes and folders carry their owner in a file, apps in a tag, secrets in the names of marker keys (Modal never gives
-a secret's values back). What carries no mark was made by hand or by a script and is anybody's to take over.
+Volumes and folders carry their owner in a file, apps in tags, secrets in the names of marker keys (Modal never gives
+a secret's values back). What carries no mark was made by hand or by a script and is anybody's to take over; volumes and
+secrets of that kind outlive the stack. A stack is known by organization/project/stack: with state in a file or a bucket
+the organization is always the same, so two people's stacks of one name count as one.
 
 Pulumi deletes what was replaced at the end of an update, also when that update failed and a later one has created the
 same thing again: without an owner, putting a change back would delete the kernels that serve.
@@ -21,11 +23,19 @@ OWNED = "GLM_SERVING_OWNED"
 """Key of every secret that some stack has made."""
 
 
+def new_token() -> str:
+    return uuid.uuid4().hex
+
+
 def take(environment: str, volume: str, folder: str = "") -> str:
     """Makes the caller the owner of a folder; returns the token that proves it."""
-    owner = uuid.uuid4().hex
+    owner = new_token()
     modal_api.write_volume_file(environment, volume, _path(folder), owner.encode())
     return owner
+
+
+def has_owner(environment: str, volume: str) -> bool:
+    return bool(_owner(environment, volume))
 
 
 def take_volume(environment: str, volume: str, stack: str, mine: str | None = None) -> str:
@@ -36,7 +46,7 @@ def take_volume(environment: str, volume: str, stack: str, mine: str | None = No
             f"volume {volume} belongs to the stack {owner}; give this stack's recipe a volume name of its own, or, if "
             f"that stack is gone, `modal volume rm {volume} {OWNER} --env {environment}`, then `pulumi up` again"
         )
-    token = uuid.uuid4().hex
+    token = new_token()
     modal_api.write_volume_file(environment, volume, OWNER, f"{token} {stack}".encode())
     return token
 
@@ -54,17 +64,24 @@ def taken_from(token: str, environment: str, volume: str, folder: str = "") -> b
 
 def refuse_foreign_app(environment: str, name: str, stack: str) -> bool:
     """Whether an app of that name is there that no stack has made. Raises DeploymentError where another stack has."""
-    from serving.apps.owner import TAG, tag_of
+    from serving.apps.owner import STACK_TAG, tag_of
 
     tags = modal_api.app_tags(environment, name)
-    if tags is None or tags.get(TAG) == tag_of(stack):
+    if tags is None or tags.get(STACK_TAG) == tag_of(stack):
         return False
-    if owner := tags.get(TAG):
+    if owner := tags.get(STACK_TAG):
         raise DeploymentError(
             f"app {name} belongs to the stack {owner}; give this stack's recipe an app name of its own, or, if that "
             f"stack is gone, `modal app stop {name} --env {environment}`, then `pulumi up` again"
         )
     return True
+
+
+def app_taken_from(token: str, environment: str, name: str) -> bool:
+    """Whether another resource has deployed the app since the one with that token did."""
+    from serving.apps.owner import OWNER_TAG
+
+    return (modal_api.app_tags(environment, name) or {}).get(OWNER_TAG, token) != token
 
 
 def secret_mark(stack: str) -> str:

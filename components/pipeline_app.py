@@ -22,11 +22,11 @@ class PipelineAppProvider(Provider):
     def create(self, props: Properties) -> CreateResult:
         if ownership.refuse_foreign_app(props["environment"], props["name"], json.loads(props["params"])["stack"]):
             say(f"app {props['name']}", "exists already, taken over")
-        outs = self._deploy(props)
+        outs = self._deploy(props, ownership.new_token())
         return CreateResult(outs["appId"], outs)
 
-    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._deploy(news))
+    def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        return UpdateResult(self._deploy(news, olds["owner"]))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         live = modal_api.find_app(props["environment"], props["name"])
@@ -38,16 +38,18 @@ class PipelineAppProvider(Provider):
         return ReadResult(live.app_id, outs, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
+        if ownership.app_taken_from(props["owner"], props["environment"], props["name"]):
+            say(f"app {props['name']}", "is in use again, kept")
+            return
         modal_api.stop_app(props["environment"], props["name"])
         modal_api.delete_dict(props["environment"], json.loads(props["params"])["jobsDict"])
 
-    def _deploy(self, props: Properties) -> Properties:
+    def _deploy(self, props: Properties, owner: str) -> Properties:
         from serving.params import PARAMS_VARIABLE
 
-        live = modal_api.deploy_app(
-            "serving.apps.pipeline", props["params"], PARAMS_VARIABLE, props["environment"], "rolling"
-        )
-        outs = {"appId": live.app_id, "version": live.version, "liveVersion": live.version}
+        params = json.dumps({**json.loads(props["params"]), "owner": owner})
+        live = modal_api.deploy_app("serving.apps.pipeline", params, PARAMS_VARIABLE, props["environment"], "rolling")
+        outs = {"owner": owner, "appId": live.app_id, "version": live.version, "liveVersion": live.version}
         return {**inputs_of(props, INPUTS), **outs}
 
 
@@ -81,5 +83,8 @@ class PipelineApp(Resource, module="modal", name="PipelineApp"):
             "attachments": attachments,
         }
         super().__init__(
-            PipelineAppProvider(), resource_name, {**props, "appId": None, "version": None, "liveVersion": None}, opts
+            PipelineAppProvider(),
+            resource_name,
+            {**props, **dict.fromkeys(("appId", "version", "liveVersion", "owner"))},
+            opts,
         )

@@ -1,7 +1,7 @@
 """ModalSecret: a secret of environment variables, created or taken over by name.
 
 Without `values` it only takes over: an existing secret with the right keys is left as it is, and so is one that this
-stack wrote when it had a value. One that was there before this stack outlives it.
+stack wrote when it had a value. One that was there before this stack, or that other stacks may share, outlives it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from components import modal_api, ownership
 from components.dynamic import DeploymentError, Properties, Provider, compare, inputs_of, say
 
-INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared")
+INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared", "ambient")
 
 
 class SecretProvider(Provider):
@@ -40,7 +40,9 @@ class SecretProvider(Provider):
 
     def delete(self, _id: str, props: Properties) -> None:
         environment, name = props["environment"], props["name"]
-        if not modal_api.secret_has_keys(environment, name, [ownership.secret_mark(props["stack"])]):
+        if props["shared"]:
+            say(f"secret {name}", f"kept for other stacks; `modal secret delete {name} --env {environment}` removes it")
+        elif not modal_api.secret_has_keys(environment, name, [ownership.secret_mark(props["stack"])]):
             say(f"secret {name}", "was not made by this stack, left as it is")
         else:
             modal_api.delete_secret(environment, name)
@@ -63,6 +65,8 @@ class SecretProvider(Provider):
                 f"recipe a secret name of its own, or, if that stack is gone, `modal secret delete {name} --env "
                 f"{environment}`, then `pulumi up` again"
             )
+        elif props["ambient"] and has(*keys):
+            say(f"secret {name}", f"exists already, used as it is; `{props['setWith']}` would change it")
         elif props.get("values"):
             say(f"secret {name}", f"exists already, taken over: its {', '.join(keys)} is this stack's from now on")
             modal_api.write_secret(environment, name, props["values"])
@@ -100,10 +104,12 @@ class ModalSecret(Resource, module="modal", name="Secret"):
         set_with: str,
         stack: str,
         shared: bool = False,
+        ambient: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`set_with` is the command that gives the stack the missing value, for the error that asks for it. A `shared`
-        secret may be another stack's; `stack` is this one.
+        secret may be another stack's, and is never deleted; `stack` is this one. With `ambient` the values just
+        happen to be there, and overwrite none that somebody set.
         """
         props = {
             "environment": environment,
@@ -113,6 +119,7 @@ class ModalSecret(Resource, module="modal", name="Secret"):
             "setWith": set_with,
             "stack": stack,
             "shared": shared,
+            "ambient": ambient,
             "generation": None,
         }
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["values"]))

@@ -47,12 +47,12 @@ class ServingAppProvider(Provider):
         before = modal_api.find_app(environment, name)
         if ownership.refuse_foreign_app(environment, name, stack) and before:
             say(f"app {name}", f"exists already, taken over: version {before.version} serves until ours is warm")
-        outs = self._deploy(props, before.version if before else 0)
+        outs = self._deploy(props, before.version if before else 0, ownership.new_token())
         return CreateResult(outs["appId"], outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         if changed(olds, news, DEPLOYED) or olds["liveVersion"] != olds["version"]:
-            return UpdateResult(self._deploy(news, int(olds["adoptedVersion"])))
+            return UpdateResult(self._deploy(news, int(olds["adoptedVersion"]), olds["owner"]))
         name = news["name"]
         if changed(olds, news, ["autoscaler"]):
             autoscaler = whole_numbers(news["autoscaler"])
@@ -80,9 +80,12 @@ class ServingAppProvider(Provider):
         return ReadResult(live.app_id, outs, inputs_of(outs, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
-        modal_api.stop_app(props["environment"], props["name"])
+        if ownership.app_taken_from(props["owner"], props["environment"], props["name"]):
+            say(f"app {props['name']}", "is in use again, kept")
+        else:
+            modal_api.stop_app(props["environment"], props["name"])
 
-    def _deploy(self, props: Properties, adopted_version: int) -> Properties:
+    def _deploy(self, props: Properties, adopted_version: int, owner: str) -> Properties:
         from serving.params import PARAMS_VARIABLE
 
         environment, name = props["environment"], props["name"]
@@ -91,6 +94,7 @@ class ServingAppProvider(Provider):
         params["scaling"] = {**params["scaling"], **whole_numbers(props["autoscaler"])}
         # Reports of starting replicas are filed under the release, so each deploy needs a name of its own.
         digest = hashlib.sha256(json.dumps([params, props["source"]], sort_keys=True).encode()).hexdigest()
+        params["owner"] = owner
         params["release"] = f"{digest[:12]}-{time.time():.0f}"
         live = modal_api.deploy_app(
             "serving.apps.server", json.dumps(params), PARAMS_VARIABLE, environment, props["strategy"]
@@ -108,6 +112,7 @@ class ServingAppProvider(Provider):
             "liveVersion": live.version,
             "adoptedVersion": adopted_version,
             "release": params["release"],
+            "owner": owner,
             "url": modal_api.serving_url(environment, name, props["ingress"]),
         }
 
@@ -164,5 +169,5 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
             "artifacts": artifacts,
             "strategy": strategy,
         }
-        outputs = ("url", "appId", "version", "liveVersion", "adoptedVersion", "release")
+        outputs = ("url", "appId", "version", "liveVersion", "adoptedVersion", "release", "owner")
         super().__init__(ServingAppProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

@@ -18,10 +18,14 @@ class VolumeProvider(Provider):
 
     def create(self, props: Properties) -> CreateResult:
         volume_id, is_new = modal_api.ensure_volume(props["environment"], props["name"], int(props["version"]))
+        # Somebody's own, and maybe used for more than this stack: it is not ours to delete.
+        adopted = not is_new and not ownership.has_owner(props["environment"], props["name"])
         if not is_new:
             say(f"volume {props['name']}", "exists already, taken over with its content")
         owner = ownership.take_volume(props["environment"], props["name"], props["stack"])
-        return CreateResult(volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id, "owner": owner})
+        return CreateResult(
+            volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id, "owner": owner, "adopted": adopted}
+        )
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         owner = olds["owner"]
@@ -37,9 +41,13 @@ class VolumeProvider(Provider):
 
     def delete(self, _id: str, props: Properties) -> None:
         environment, name = props["environment"], props["name"]
-        if props["retain"]:
+        if props["retain"] or props["adopted"]:
             ownership.give_up_volume(props["owner"], environment, name)
-            say(f"volume {name}", f"kept with its content; `modal volume delete {name} --env {environment}` removes it")
+            why = "was there before this stack, " if props["adopted"] else ""
+            say(
+                f"volume {name}",
+                f"{why}kept with its content; `modal volume delete {name} --env {environment}` removes it",
+            )
         elif ownership.taken_from(props["owner"], environment, name):
             say(f"volume {name}", "is in use again, kept")
         else:
@@ -63,6 +71,10 @@ class ModalVolume(Resource, module="modal", name="Volume"):
         retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`stack` is who it belongs to. With `retain` it outlives its resource: deleting it says so and leaves it."""
+        """`stack` is who it belongs to. With `retain`, and when it was there before, it outlives its resource: deleting
+        that says so and leaves the volume.
+        """
         props = {"environment": environment, "name": name, "version": version, "retain": retain, "stack": stack}
-        super().__init__(VolumeProvider(), resource_name, {**props, "volumeId": None, "owner": None}, opts)
+        super().__init__(
+            VolumeProvider(), resource_name, {**props, "volumeId": None, "owner": None, "adopted": None}, opts
+        )

@@ -39,6 +39,7 @@ stack = LlmStack(
     scaling=settings.scaling,
     ingress=settings.ingress,
     hf_token=pulumi.Output.secret(settings.hf_token) if settings.hf_token else None,
+    hf_token_is_ambient=settings.hf_token_is_ambient,
     api_key=pulumi.Output.secret(settings.api_key) if settings.api_key else None,
     api_key_rotation=settings.api_key_rotation,
     capacity=settings.capacity,

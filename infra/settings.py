@@ -99,6 +99,8 @@ class Settings:
     proxy_auth: bool
     capacity: Capacity
     hf_token: str | None
+    hf_token_is_ambient: bool
+    """Not the stack's own `hfToken`, but the HF_TOKEN of whoever runs Pulumi."""
     api_key: str | None
     api_key_rotation: int
     deployment_strategy: Literal["rolling", "recreate"]
@@ -156,6 +158,7 @@ def load_settings(
             nonpreemptible_download=parsed.capacity.nonpreemptible_download,
         ),
         hf_token=parsed.hf_token or environ.get("HF_TOKEN") or None,
+        hf_token_is_ambient=parsed.hf_token is None,
         api_key=parsed.api_key,
         api_key_rotation=parsed.api_key_rotation,
         deployment_strategy=parsed.deployment_strategy,

@@ -22,7 +22,8 @@ P = TypeVar("P", bound="Data")
 class PipelineParams(Data):
     app: str
     stack: str = ""
-    """Whose the app is; empty for one that is run by hand."""
+    owner: str = ""
+    """Whose the app is: a stack, and the token of its resource; empty for one that is run by hand."""
     jobs_dict: str
     recipe: Recipe
     nonpreemptible_download: bool = False
@@ -51,7 +52,8 @@ class Capacity(Data):
 class ServerParams(Data):
     app: str
     stack: str = ""
-    """Whose the app is; empty for one that is run by hand."""
+    owner: str = ""
+    """Whose the app is: a stack, and the token of its resource; empty for one that is run by hand."""
     release: str
     """Names this deployment; a container reports under it how its start ended."""
     jobs_dict: str

@@ -1,17 +1,19 @@
-"""The tag that says which stack an app belongs to."""
+"""The tags that say which stack an app belongs to, and which of its resources."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-TAG = "glm-serving-stack"
+STACK_TAG = "glm-serving-stack"
+OWNER_TAG = "glm-serving-owner"
 _LONGEST = 63
 
 
-def app_tags(stack: str) -> dict[str, str]:
-    """Tags of an app of that stack; none for an app that is run by hand."""
-    return {TAG: tag_of(stack)} if stack else {}
+def app_tags(stack: str, owner: str = "") -> dict[str, str]:
+    """Tags of an app of that stack, made by the resource with that token; none for an app that is run by hand."""
+    tags = {STACK_TAG: tag_of(stack) if stack else "", OWNER_TAG: owner}
+    return {name: value for name, value in tags.items() if value}
 
 
 def tag_of(stack: str) -> str:

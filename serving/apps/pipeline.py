@@ -33,7 +33,7 @@ from serving.stack_dict import StackDict
 
 params = pipeline_params()
 recipe = params.recipe
-app = modal.App(params.app, tags=app_tags(params.stack), include_source=False)
+app = modal.App(params.app, tags=app_tags(params.stack, params.owner), include_source=False)
 
 _weights = volume(recipe.volumes.weights, create=True)
 _kernels = volume(recipe.volumes.kernels, create=True)

@@ -23,7 +23,7 @@ from serving.supervisor import Supervisor
 params = server_params()
 recipe = params.recipe
 scaling = params.scaling
-app = modal.App(params.app, tags=app_tags(params.stack), include_source=False)
+app = modal.App(params.app, tags=app_tags(params.stack, params.owner), include_source=False)
 
 _weights = volume(recipe.volumes.weights).with_mount_options(read_only=True)
 # Writable: an engine that meets a shape nobody compiled for must be able to cache it, or it dies.

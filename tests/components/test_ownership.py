@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from components import artifacts, modal_api, ownership
 from components.dynamic import DeploymentError, Properties
 from components.kernels import KernelsProvider
+from components.pipeline_app import PipelineAppProvider
 from components.secret import SecretProvider
 from components.volume import VolumeProvider
 from serving.apps.owner import app_tags, tag_of
@@ -82,19 +84,51 @@ def test_another_stacks_volume_is_refused_until_that_stack_gives_it_up(capsys: p
     modal_api.delete_volume("main", "kept-volume")
 
 
-def secret(name: str, stack: str, *, value: str | None = "v", shared: bool = False) -> Properties:
+def test_a_volume_that_was_there_before_outlives_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = VolumeProvider()
+    modal.Volume.objects.create("made-by-hand", version=1)
+    inputs = {"environment": "main", "name": "made-by-hand", "version": 2, "retain": False, "stack": "o/p/first"}
+    made = provider.create(inputs)
+    assert made.outs is not None
+    provider.delete(made.id, made.outs)
+    assert "was there before this stack, kept with its content" in capsys.readouterr().out
+    assert modal_api.find_volume("main", "made-by-hand")
+    modal_api.delete_volume("main", "made-by-hand")
+
+
+def secret(
+    name: str, stack: str, *, value: str | None = "v", shared: bool = False, ambient: bool = False
+) -> Properties:
     values = None if value is None else {"A": value}
     return {
         "environment": "main", "name": name, "keys": ["A"], "values": values, "setWith": "…", "stack": stack,
-        "shared": shared,
+        "shared": shared, "ambient": ambient,
     }  # fmt: skip
 
 
-def test_a_secret_that_was_there_before_is_used_and_outlives_the_stack() -> None:
+def value_of(name: str) -> str:
+    """What a container gets: Modal never gives a value back to anybody else."""
+
+    def value() -> str:
+        import os
+
+        return os.environ["A"]
+
+    app = modal.App(f"reads-{name}", include_source=False)
+    secrets = [modal.Secret.from_name(name)]
+    read = app.function(image=modal.Image.debian_slim(), secrets=secrets, serialized=True)(value)
+    with app.run():
+        return str(read.remote())
+
+
+def test_a_secret_that_was_there_before_is_taken_over_only_when_asked_and_outlives_the_stack() -> None:
     provider = SecretProvider()
     modal.Secret.objects.create("by-hand", {"A": "old", "B": "mine"})
+    provider.create(secret("by-hand", "o/p/first", ambient=True))
+    assert value_of("by-hand") == "old"
     made = provider.create(secret("by-hand", "o/p/first"))
     assert made.outs is not None
+    assert value_of("by-hand") == "v"
     provider.delete(made.id, made.outs)
     assert modal_api.secret_has_keys("main", "by-hand", ["A", "B"])
 
@@ -107,6 +141,15 @@ def test_a_stacks_own_secret_goes_with_it() -> None:
     assert again.outs is not None
     provider.delete(made.id, again.outs)
     assert not modal_api.secret_has_keys("main", "own-secret", [])
+
+
+def test_a_shared_secret_stays_for_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = SecretProvider()
+    made = provider.create(secret("for-all", "o/p/first", shared=True))
+    assert made.outs is not None
+    provider.delete(made.id, made.outs)
+    assert "kept for other stacks; `modal secret delete for-all --env main` removes it" in capsys.readouterr().out
+    assert modal_api.secret_has_keys("main", "for-all", ["A"])
 
 
 def test_another_stacks_secret_is_never_written_and_only_a_shared_one_is_used(
@@ -136,6 +179,37 @@ def test_another_stacks_app_is_refused_and_one_without_a_mark_is_taken_over() ->
         ownership.refuse_foreign_app("main", "of-a-stack", "o/p/second")
     for name in ("by-a-script", "of-a-stack"):
         modal_api.stop_app("main", name)
+
+
+PIPELINE: Properties = {
+    "environment": "main",
+    "name": "put-back",
+    "params": json.dumps({"app": "put-back", "jobsDict": "put-back-jobs", "stack": "o/p/first"}),
+    "source": "s",
+    "attachments": {},
+}
+
+
+def test_an_app_put_back_after_a_failed_change_survives_the_pending_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deploy is a small app's: whose it is, is what counts here."""
+
+    def deploy(_module: str, params: str, _variable: str, environment: str, _strategy: str) -> modal_api.LiveApp:
+        document = json.loads(params)
+        app = modal.App(document["app"], tags=app_tags(document["stack"], document["owner"]), include_source=False)
+        app.deploy(environment_name=environment)
+        live = modal_api.find_app(environment, document["app"])
+        assert live is not None
+        return live
+
+    monkeypatch.setattr(modal_api, "deploy_app", deploy)
+    provider = PipelineAppProvider()
+    before, again = provider.create(PIPELINE), provider.create(PIPELINE)
+    assert before.outs is not None
+    assert again.outs is not None
+    provider.delete(before.id, before.outs)
+    assert modal_api.find_app("main", "put-back")
+    provider.delete(again.id, again.outs)
+    assert modal_api.find_app("main", "put-back") is None
 
 
 def test_a_long_stack_name_still_makes_a_tag_of_its_own() -> None:
