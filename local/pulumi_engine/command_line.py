@@ -44,7 +44,6 @@ class Place:
         self.backend = Backend(self.project.name)
         self.selection = self.backend.root / f"bundled-engine-selected-{self.project.name}"
         self._name = (stack or options.stack or "").rsplit("/", 1)[-1]
-        self._file = Path(options.config_file) if options.config_file else None
 
     @property
     def stack(self) -> str:
@@ -58,7 +57,7 @@ class Place:
 
     @property
     def config(self) -> Config:
-        return Config(self.project, self.stack, self._file)
+        return Config(self.project, self.stack)
 
     def select(self) -> None:
         self.selection.write_text(self.stack, encoding="utf-8")
@@ -66,8 +65,7 @@ class Place:
     def make(self) -> None:
         if not self._name or self.backend.exists(self._name):
             raise Problem(f"stack '{self._name}' already exists" if self._name else "pulumi stack init needs a name")
-        salt = Config(self.project, self._name, self._file).ensure_salt()
-        self.backend.save(self._name, Snapshot(salt=salt))
+        self.backend.save(self._name, Snapshot(salt=Config(self.project, self._name).ensure_salt()))
 
 
 # Updates
@@ -80,7 +78,7 @@ def _update(options: argparse.Namespace) -> int:
     place = Place(options)
     kind = {"up": "update", "preview": "update"}.get(options.verb, options.verb)
     only_preview = options.verb == "preview" or options.preview_only
-    _refuse_the_real_modal(place.stack, only_preview=only_preview)
+    _refuse_the_real_modal(place.stack, asks_nothing=only_preview and kind != "refresh")
     if not (options.interactive or only_preview or options.yes):
         raise Problem("--yes must be passed in to proceed when running in non-interactive mode")
 
@@ -101,12 +99,12 @@ def _update(options: argparse.Namespace) -> int:
     return 0 if run(dry_run=False) else 1
 
 
-def _refuse_the_real_modal(stack: str, *, only_preview: bool) -> None:
-    """Production belongs to the real CLI. A preview of a local stack asks Modal nothing, so it needs no address."""
+def _refuse_the_real_modal(stack: str, *, asks_nothing: bool) -> None:
+    """Production belongs to the real CLI. A local stack's preview asks Modal nothing, so it needs no address."""
     address = os.environ.get("MODAL_SERVER_URL", "")
     loopback = urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
     local = stack == "local" or stack.endswith("-local")
-    if (loopback and (local or only_preview)) or (only_preview and local and not address):
+    if (loopback and (local or asks_nothing)) or (asks_nothing and local and not address):
         return
     reason = "its name is neither `local` nor ends in `-local`" if loopback else "MODAL_SERVER_URL is no local cloud"
     raise Problem(
@@ -232,7 +230,6 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--stack", "-s")
     shared.add_argument("--cwd", "-C", default=".")
-    shared.add_argument("--config-file")
     shared.add_argument("--color", choices=["always", "never", "auto", "raw"], default="auto")
     parser = _Parser(prog="pulumi", description=f"The bundled deployment engine, {VERSION}: {__doc__}")
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from local.pulumi_engine import Problem
@@ -66,9 +67,7 @@ class Update:
             ]
             display.log("warning", "", _PENDING.format(len(rows), "\n".join(rows)))
 
-        def save(snapshot: Snapshot) -> None:
-            self.backend.save(self.stack, snapshot)
-
+        save = partial(self.backend.save, self.stack)
         deployment = Deployment(snapshot, provider, values, display, save, self.options)
         succeeded = False
         try:

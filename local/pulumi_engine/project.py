@@ -53,9 +53,9 @@ class Project:
 class Config:
     """The configuration of one stack, as its file has it; a secret is `{"secure": ciphertext}`."""
 
-    def __init__(self, project: Project, stack: str, file: Path | None = None) -> None:
+    def __init__(self, project: Project, stack: str) -> None:
         self._project, self._stack = project, stack
-        self.file = file or project.folder / f"Pulumi.{stack}.yaml"
+        self.file = project.folder / f"Pulumi.{stack}.yaml"
         document = _load(self.file) if self.file.exists() else {}
         self.salt: str = document.get("encryptionsalt", "")
         self.values: dict[str, Any] = {_full(key, project.name): v for key, v in (document.get("config") or {}).items()}

@@ -28,9 +28,9 @@ def test_up_ends_in_a_served_answer(project: Project) -> None:
     assert answer.status_code == 200
     assert "4" in answer.json()["choices"][0]["message"]["content"]
     outputs = project.outputs()
-    assert outputs["opencode"]["provider"]["modal-test"]["options"] == {
+    assert outputs["opencode"]["provider"]["modal-test-local"]["options"] == {
         "baseURL": f"{outputs['url']}/v1",
-        "apiKey": "{env:GLM_SERVING_TEST_KEY}",
+        "apiKey": "{env:GLM_SERVING_TEST_LOCAL_KEY}",
     }
 
 
