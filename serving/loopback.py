@@ -6,6 +6,7 @@ import errno
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +24,26 @@ class Answer:
 
 
 def request(
-    port: int, method: str, path: str, *, payload: Any = None, api_key: str = "", timeout: float = 10
+    port: int,
+    method: str,
+    path: str,
+    *,
+    payload: Any = None,
+    api_key: str = "",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 10,
 ) -> Answer:
     """One request. Raises OSError (refused, reset, timed out) or http.client.HTTPException."""
-    headers = {"Accept": "application/json"}
+    sent = {"Accept": "application/json", **(headers or {})}
     body = None
     if payload is not None:
         body = json.dumps(payload).encode()
-        headers["Content-Type"] = "application/json"
+        sent["Content-Type"] = "application/json"
     if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
+        sent["Authorization"] = f"Bearer {api_key}"
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
-        connection.request(method, path, body=body, headers=headers)
+        connection.request(method, path, body=body, headers=sent)
         response = connection.getresponse()
         return Answer(response.status, response.read())
     finally:

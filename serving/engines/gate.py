@@ -9,7 +9,9 @@ gate everything needs `Authorization: Bearer <key>` but two things:
   serving/engines/sglang.py) turns off: 503 until the server's own first generation succeeded, 200 from then on, at
   once instead of after its second of sleep. What that no longer notices, a scheduler that hangs, the supervisor's
   monitor does; `/health_generate` still asks for a token, with the key.
-- CORS preflights, which browsers send without the key and the engines' CORS middleware answers by itself.
+- CORS preflights of `/v1/…`, which browsers send without the key and the engines' CORS middleware, which both always
+  have, answers by itself. That it does so takes both headers of a preflight (Starlette: one without `Origin` is a
+  plain request to it), and without the key no `OPTIONS` may reach a route: the one of the metrics answers any method.
 
 No hop and no buffer: what an allowed request and its answer are made of goes through as it came. `/metrics` alone gets
 the supervisor's own metrics (the file named by GLM_SERVING_METRICS_FILE) behind the engine's, and with them how many
@@ -31,6 +33,8 @@ from serving.engines.unanswered import Unanswered
 
 METRICS_FILE_VARIABLE = "GLM_SERVING_METRICS_FILE"
 OPEN_PATH = "/health"
+_ASKED_BY_BROWSERS = "/v1/"
+"""Where clients in web pages call; a preflight of anything else is refused, whoever might answer it."""
 
 _UNAUTHORIZED = b'{"error":"Unauthorized"}'  # what both engines say
 _POLICY_VIOLATION = 1008  # RFC 6455; before a websocket is accepted servers answer the handshake with 403
@@ -98,7 +102,9 @@ def _is_open(scope: Scope) -> bool:
     if scope["type"] != "http":
         return False
     if scope["method"] == "OPTIONS":
-        return _header(scope["headers"], b"access-control-request-method") is not None
+        wanted = (b"origin", b"access-control-request-method")
+        preflight = all(_header(scope["headers"], name) is not None for name in wanted)
+        return preflight and scope["path"].startswith(_ASKED_BY_BROWSERS)
     return scope["path"] == OPEN_PATH and scope["method"] in ("GET", "HEAD")
 
 

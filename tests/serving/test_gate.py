@@ -17,6 +17,7 @@ from tests.serving.conftest import REPO_ROOT
 
 KEY = "sk-the-key"
 AUTHORIZED = [(b"authorization", f"Bearer {KEY}".encode())]
+PREFLIGHT = [(b"access-control-request-method", b"GET"), (b"origin", b"https://example.com")]
 ENGINE_METRICS = b"# TYPE engine_requests counter\nengine_requests 3.0"  # no line end, as some writers leave it
 
 
@@ -103,17 +104,31 @@ def test_with_the_key_the_engine_gets_the_very_same_channel(scheme: bytes) -> No
 
 def test_what_stays_open() -> None:
     app = Application()
-    preflight = [(b"access-control-request-method", b"POST"), (b"origin", b"https://example.com")]
     for path, method, headers in (
         ("/health", "GET", []),
         ("/health", "HEAD", []),
-        ("/v1/models", "OPTIONS", preflight),
+        ("/v1/models", "OPTIONS", PREFLIGHT),
     ):
         assert ask(gate(app), path, method, headers)[0]["status"] == 200
     assert len(app.called_with) == 3
-    # Without the header no CORS middleware answers it: it would reach the engine.
-    assert ask(gate(app), "/v1/models", "OPTIONS")[0]["status"] == 401
     assert ask(gate(app), "/health", "POST")[0]["status"] == 401
+    assert len(app.called_with) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        # No CORS middleware answers half a preflight: it would reach a route.
+        *[(path, half) for path in ("/v1/models", "/metrics") for half in ([], PREFLIGHT[:1], PREFLIGHT[1:])],
+        # Whole ones, where no web page has business.
+        *[(path, PREFLIGHT) for path in ("/metrics", "/metrics/", "/tokenize", "/v1", "/", "")],
+    ],
+)
+def test_no_other_options_reaches_the_engine_without_the_key(path: str, headers: Any) -> None:
+    app = Application()
+    assert ask(gate(app), path, "OPTIONS", headers)[0]["status"] == 401
+    assert not app.called_with
+    assert ask(gate(app), path, "OPTIONS", [*headers, *AUTHORIZED])[0]["status"] == 200
 
 
 def test_websockets_need_the_key_and_the_lifespan_does_not() -> None:

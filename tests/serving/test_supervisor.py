@@ -63,7 +63,7 @@ def test_a_container_without_its_gate_takes_no_traffic(make: Make, monkeypatch: 
 
     monkeypatch.setattr(sglang, "launch_command", without_gate)
     container = make()
-    with pytest.raises(ServingError, match=r"answers /metrics without the API key \(HTTP 200\).*Next: "):
+    with pytest.raises(ServingError, match=r"answers GET /metrics without the API key \(HTTP 200\).*Next: "):
         container.supervisor.start()
 
 

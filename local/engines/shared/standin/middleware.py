@@ -48,7 +48,7 @@ class Cors:
         if origin is None:
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "OPTIONS" and header(scope, "access-control-request-method"):
+        if scope["method"] == "OPTIONS" and header(scope, "access-control-request-method") is not None:
             await self._preflight(scope, origin)(scope, receive, send)
             return
 
