@@ -1,0 +1,27 @@
+"""This project's own stack: the bundled engine makes it, and it goes back and forth between both engines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.pulumi_engine.lab import BUNDLED, real_cli
+from tests.stack.project import Project
+
+pytestmark = pytest.mark.cloud
+
+
+def test_up_here_then_no_change_there_and_back(new_project: Callable[..., Project]) -> None:
+    path = os.environ["PATH"]
+    project = new_project("handed-over", PATH=f"{BUNDLED}:{path}")
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert outcome.changes == {"create": 13}
+    assert project.ask().status_code == 200
+    for engine in (real_cli(), BUNDLED):
+        if engine:
+            project.stack.workspace.env_vars["PATH"] = f"{engine}:{path}"
+            assert "13 unchanged" in project.stack.preview(color="never").stdout
+            assert project.up().changes == {"same": 13}
