@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +49,13 @@ class State:
     @property
     def is_provider(self) -> bool:
         return self.type.startswith("pulumi:providers:")
+
+    def change_references(self, change: Callable[[str], str]) -> None:
+        """Gives other URNs to what this depends on; an empty one drops it."""
+        self.parent = change(self.parent) if self.parent else ""
+        self.dependencies = [new for urn in self.dependencies if (new := change(urn))]
+        on = {key: [new for urn in urns if (new := change(urn))] for key, urns in self.propertyDependencies.items()}
+        self.propertyDependencies = on
 
     def depends_on(self) -> set[str]:
         """URNs of everything that must exist as long as this does."""

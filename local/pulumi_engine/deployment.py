@@ -79,11 +79,7 @@ class Deployment:
     def snapshot(self) -> Snapshot:
         states = self._news + [state for state in self._base if state not in self._done]
         for state in states if self._renamed else []:
-            state.parent = self._renamed.get(state.parent, state.parent)
-            state.dependencies = [self._renamed.get(urn, urn) for urn in state.dependencies]
-            state.propertyDependencies = {
-                key: [self._renamed.get(urn, urn) for urn in urns] for key, urns in state.propertyDependencies.items()
-            }
+            state.change_references(lambda urn: self._renamed.get(urn, urn))
         return Snapshot(states, list(self._pending), self._salt)
 
     def save(self) -> None:
@@ -253,9 +249,8 @@ class Deployment:
         self._news.sort(key=order.__getitem__)  # dependencies come first
         left = {state.urn for state in self.snapshot().resources}
         for state in self._news:
-            state.dependencies = [urn for urn in state.dependencies if urn in left]
-            on = {key: [urn for urn in urns if urn in left] for key, urns in state.propertyDependencies.items()}
-            state.propertyDependencies = {key: urns for key, urns in on.items() if urns}
+            state.change_references(lambda urn: urn if urn in left else "")
+            state.propertyDependencies = {key: urns for key, urns in state.propertyDependencies.items() if urns}
         if errors:
             raise errors[0]
 

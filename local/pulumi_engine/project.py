@@ -71,25 +71,17 @@ class Config:
     def complete(self) -> dict[str, Any]:
         """Every key's value: defaults filled in, secrets decrypted and marked. Raises Problem for a wrong type."""
         values = {key: self._decrypted(value) for key, value in self.values.items()}
-        for key, declaration in self._project.declared.items():
-            short = key.removeprefix(f"{self._project.name}:")
-            if not isinstance(declaration, dict):
-                values.setdefault(key, declaration)
-                continue
-            if key not in values and "default" in declaration:
-                values[key] = declaration["default"]
-            if key not in values and "type" in declaration:
-                raise Problem(
-                    f"Stack '{self._stack}' is missing configuration value '{short}';"
-                    f" pulumi config set {short} <value> --stack {self._stack}"
-                )
-            wanted = declaration.get("type", "")
-            if key in values and not _is_of_type(values[key], wanted):
-                article = "an" if wanted[0] in "aeio" else "a"
-                raise Problem(
-                    f"validating stack config: Stack '{self._stack}' with configuration key '{short}' must be of type"
-                    f" '{wanted}'; it is {article} {wanted}: pulumi config set {short} <value> --stack {self._stack}"
-                )
+        for key, declared in self._project.declared.items():
+            declaration = declared if isinstance(declared, dict) else {"default": declared}
+            if "default" in declaration:
+                values.setdefault(key, declaration["default"])
+            wanted, short = declaration.get("type"), key.removeprefix(f"{self._project.name}:")
+            mend = f"pulumi config set {short} <value> --stack {self._stack}"
+            if wanted and key not in values:
+                raise Problem(f"Stack '{self._stack}' is missing configuration value '{short}'; {mend}")
+            if wanted and not _is_of_type(values[key], wanted):
+                found = f"Stack '{self._stack}' with configuration key '{short}' must be of type '{wanted}'"
+                raise Problem(f"validating stack config: {found}; {mend}")
         return values
 
     def get(self, key: str, *, path: bool = False) -> Any:
