@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.flag_limits import out_of_bounds, unservable
 from recipes.flags import catalogue, combinations
 from recipes.memory_fit import fit_memory
 from serving.errors import ServingError
@@ -24,7 +25,12 @@ def check_recipe(
         problems.append(f"{path.name}: engine.{key}: {error}")
         return
     flags, nearest = recipe.engine.flags, recipe.engine.nearest_release is not None
-    problems += [_flag_text(path, overrides, text) for text in release.problems(flags, nearest=nearest)]
+    useless = dict(unservable(recipe, release))
+    problems += [_flag_text(path, overrides, f"{flag}: {cause}", remove=flag) for flag, cause in useless.items()]
+    told = [*release.problems(flags, nearest=nearest), *out_of_bounds(recipe)]
+    problems += [_flag_text(path, overrides, text) for text in told if text.partition(":")[0] not in useless]
+    if not recipe.engine_module.has_metrics(recipe):
+        warnings.append(_flag_text(path, overrides, *_without_metrics(recipe)))
     remarks = release.remarks(flags) + (release.unverified(flags, recipe.engine.image) if nearest else [])
     warnings += [_flag_text(path, overrides, text) for text in remarks]
     model = recipe.model
@@ -51,9 +57,23 @@ def _check_fit(path: Path, recipe: Recipe, problems: list[str], warnings: list[s
             said.append(f"{path.name}: memory: {found}; `python -m recipes.memory_fit {path.stem}` shows what is taken")
 
 
-def _flag_text(path: Path, overrides: Mapping[str, Any], text: str, mend: str | None = None) -> str:
-    """Where the flag was set, what is wrong with it, and how to change it (`mend`: a flag and its value)."""
+def _without_metrics(recipe: Recipe) -> tuple[str, str]:
+    """What to say of a replica whose metrics are off, and the mend."""
+    flag, value = recipe.engine_module.METRICS_FLAG
+    given = f"is {str(recipe.engine.flags[flag]).lower()}" if flag in recipe.engine.flags else "is left out"
+    cause = "no metrics tell whether requests get anywhere, so a replica that hangs is not noticed and never replaced"
+    mend = f"{flag} {str(value).lower()}"
+    return f"{flag}: {given}, and then {cause}; set {flag} to {str(value).lower()}", mend
+
+
+def _flag_text(
+    path: Path, overrides: Mapping[str, Any], text: str, mend: str | None = None, *, remove: str | None = None
+) -> str:
+    """Where the flag was set, what is wrong with it, and how to change it (`mend`: a flag and its value) or to
+    leave it out (`remove`: the flag)."""
     flag = text.partition(":")[0]
+    if remove is not None and remove in overrides:
+        return f"engineArgs.{text}; `pulumi config rm --path engineArgs.{remove}`"
     command = f"`pulumi config set --path engineArgs.{mend or f'{flag} …'}`"
     if flag in overrides:
         return f"engineArgs.{text}; {command}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recipes.memory_plan import GIB, USABLE, Plan, plan
+from serving.engines import name_given
 from serving.errors import ServingError
 from serving.recipe import Recipe, load_recipe
 
@@ -95,7 +96,7 @@ def fit_memory(recipe: Recipe) -> MemoryFit:
     fit = MemoryFit(planned, memory, recipe.kv_bytes_per_token, fitting, context)
     model, tp = recipe.model.architecture, recipe.engine_module.tensor_parallel(recipe.engine.flags)
     if model is not None and model.num_attention_heads % tp:
-        flag = recipe.engine_module.TENSOR_PARALLEL
+        flag = name_given(recipe.engine.flags, recipe.engine_module.TENSOR_PARALLEL)
         problem: str | None = (
             f"{flag} {tp} doesn't divide the model's {model.num_attention_heads} attention heads: change {flag}"
         )

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from serving.engines import name_given
 from serving.errors import ServingError
 from serving.recipe import Recipe
 from serving.recipe_sections import FlagValue
@@ -62,8 +63,10 @@ def plan(recipe: Recipe) -> Plan:
 
 def _sglang(recipe: Recipe) -> Plan:
     flags = recipe.engine.flags
-    _refuse(recipe, ("enable-dp-attention", "pp-size", "pipeline-parallel-size", "speculative-draft-model-path",
-                     "cpu-offload-gb", "enable-dp-lm-head", "moe-dense-tp-size"))  # fmt: skip
+    _refuse(recipe, ("enable-dp-attention", "pp-size", "pipeline-parallel-size", "dp", "dp-size", "data-parallel-size",
+                     "dcp-size", "decode-context-parallel-size", "attn-cp-size", "attention-context-parallel-size",
+                     "speculative-draft-model-path", "speculative-draft-model", "cpu-offload-gb", "enable-dp-lm-head",
+                     "moe-dense-tp-size"))  # fmt: skip
     margin = _sglang_margin(recipe)
     return Plan(
         weights=_weights(recipe),
@@ -71,7 +74,7 @@ def _sglang(recipe: Recipe) -> Plan:
         fraction=number(flags, "mem-fraction-static", round(1 - margin / (recipe.gpu.memory_gb * GIB), 3)),
         fraction_flag="mem-fraction-static",
         fraction_given="mem-fraction-static" in flags,
-        parallel_flag=recipe.engine_module.TENSOR_PARALLEL,
+        parallel_flag=name_given(flags, recipe.engine_module.TENSOR_PARALLEL),
         margin=margin,
         margin_note="activations, CUDA graphs, communication: SGLang's rule",
         least_margin=min(_LEAST_MARGIN, int(recipe.gpu.memory_gb * GIB / 8)),
@@ -103,7 +106,8 @@ def _sglang_margin(recipe: Recipe) -> int:
 
 def _vllm(recipe: Recipe) -> Plan:
     flags = recipe.engine.flags
-    _refuse(recipe, ("pipeline-parallel-size", "data-parallel-size", "decode-context-parallel-size", "cpu-offload-gb",
+    _refuse(recipe, ("pipeline-parallel-size", "data-parallel-size", "decode-context-parallel-size",
+                     "prefill-context-parallel-size", "cpu-offload-gb",
                      "enable-lora", "kv-offloading-size", "num-gpu-blocks-override"))  # fmt: skip
     if "model" in _drafting(flags):
         raise ServingError(f"{recipe.name}: the memory fit doesn't know a draft model of its own; measure")
@@ -115,7 +119,7 @@ def _vllm(recipe: Recipe) -> Plan:
         fraction=number(flags, "gpu-memory-utilization", 0.92),
         fraction_flag="gpu-memory-utilization",
         fraction_given="gpu-memory-utilization" in flags,
-        parallel_flag=recipe.engine_module.TENSOR_PARALLEL,
+        parallel_flag=name_given(flags, recipe.engine_module.TENSOR_PARALLEL),
         margin=int(_VLLM_FIXED + batched * _VLLM_PER_TOKEN),
         margin_note="activations, workspaces, communication: from a published start",
         least_margin=0,

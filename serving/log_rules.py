@@ -22,8 +22,6 @@ class Rule:
     action: str
     while_compiling: Severity | None = None
     """Severity of the same line during kernel compilation, where it differs."""
-    stops_a_start: bool = False
-    """No container that says this before it is ready may take traffic."""
 
 
 def rule(
@@ -33,10 +31,8 @@ def rule(
     meaning: str,
     action: str = "none",
     while_compiling: Severity | None = None,
-    *,
-    stops_a_start: bool = False,
 ) -> Rule:
-    return Rule(name, re.compile(pattern, re.IGNORECASE), severity, meaning, action, while_compiling, stops_a_start)
+    return Rule(name, re.compile(pattern, re.IGNORECASE), severity, meaning, action, while_compiling)
 
 
 # The first rule that matches wins: failures before noise, and each engine's own rules before these.
@@ -126,7 +122,7 @@ SHARED: tuple[Rule, ...] = (
         r"\[startup\] kernels not proven complete",
         "monitor",
         "the engine makes its pass over all GEMM shapes at every start",
-        "remove the artifact's marker and run pulumi up, so that it is compiled and proven anew",
+        "raise kernels.timeout in the recipe, then pulumi up: the proof alone is tried again while the replicas serve",
     ),
     rule(
         "server-error",

@@ -58,7 +58,7 @@ SGLANG: tuple[Rule, ...] = (
         "the KV pool has no room for what was scheduled",
         "lower max-running-requests, or raise max-total-tokens where the memory fit leaves room",
     ),
-    # 8 and 9 are errors in serving: EAGLE with FP8 KV crashes on Blackwell.
+    # 8 and 9 stop a start where EAGLE on Blackwell would crash (`stopping_rules` in serving/engines/sglang.py).
     rule(
         "fp8-kv-cache",
         r"Setting KV cache dtype to fp8|KV cache dtype (?:is )?set to fp8|KV Cache is allocated\. dtype: torch\.float8",
@@ -66,7 +66,6 @@ SGLANG: tuple[Rule, ...] = (
         "the KV cache is FP8: with EAGLE on SM100 a known crash (SGLang #22359)",
         _FP8_KV_ACTION,
         while_compiling="info",
-        stops_a_start=True,
     ),
     rule(
         "fp8-kv-unscaled",
@@ -75,7 +74,6 @@ SGLANG: tuple[Rule, ...] = (
         "FP8 KV cache without scaling factors: answers lose accuracy",
         _FP8_KV_ACTION,
         while_compiling="info",
-        stops_a_start=True,
     ),
     rule(
         "health-check-failed",

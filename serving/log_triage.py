@@ -32,7 +32,6 @@ class Finding:
     severity: Severity
     meaning: str
     action: str
-    stops_a_start: bool = False
 
 
 def classify(line: str, *, compiling: bool = False, engine: str | None = None) -> Finding | None:
@@ -43,8 +42,7 @@ def classify(line: str, *, compiling: bool = False, engine: str | None = None) -
     for rule in _BY_ENGINE.get(engine or "", _ALL):
         if rule.pattern.search(text):
             severity = rule.while_compiling if compiling and rule.while_compiling else rule.severity
-            stops = rule.stops_a_start and severity == rule.severity
-            return Finding(rule.name, severity, rule.meaning, rule.action, stops)
+            return Finding(rule.name, severity, rule.meaning, rule.action)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
+from collections.abc import Container
 
 from serving.log_lines import warns
 from serving.log_pump import LineSink
@@ -19,12 +20,13 @@ _ROUTINE = re.compile(r'\] (?:Prefill|Decode) batch, #|"[A-Z]+ \S+ HTTP/\d\.\d" 
 
 class LogWatch:
     """`read` takes the engine's lines, `count` the supervisor's own, from any thread; `tag` gets a line after the
-    engine's first of each kind.
+    engine's first of each kind. `stopping`: rules whose lines end a start.
     """
 
-    def __init__(self, engine: str, tag: LineSink) -> None:
+    def __init__(self, engine: str, tag: LineSink, stopping: Container[str] = ()) -> None:
         self._engine = engine
         self._tag = tag
+        self._stopping = stopping
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self.refusal: str | None = None
@@ -36,7 +38,7 @@ class LogWatch:
             return
         if first:
             self._tag(f"{TAG}{finding.severity} {finding.rule}: {finding.meaning}. Next: {finding.action}")
-        if finding.stops_a_start and self.refusal is None:
+        if finding.rule in self._stopping and self.refusal is None:
             self.refusal = f"{finding.meaning} ({line.strip()[:120]}). Next: {finding.action}"
 
     def count(self, line: str) -> None:

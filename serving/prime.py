@@ -60,7 +60,7 @@ def start_and_ask(
 
     argv = module.launch_command(recipe, commit)
     variables = module.engine_environment(recipe, recipe.kernel_path(key), proven=proven)
-    out(f"[compile] {' '.join(argv)}")
+    out(redact(f"[compile] {' '.join(argv)}"))
     engine = EngineProcess(argv, {**environment, **variables}, LogPump(redact, worth_reading, watch), attention.set)
     try:
         wait_until_healthy(

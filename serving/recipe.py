@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +81,16 @@ class Recipe(Data):
         return self
 
     @model_validator(mode="after")
-    def _tensor_parallel_fits(self) -> Recipe:
-        flag = self.engine_module.TENSOR_PARALLEL
-        try:
-            tp = self.engine_module.tensor_parallel(self.engine.flags)
-        except ValueError:
-            raise ValueError(f"engine.flags.{flag} is {self.engine.flags[flag]!r}: a whole number is needed") from None
-        if tp != self.gpu.count:
-            raise ValueError(f"engine.flags.{flag} is {tp}, gpu.count is {self.gpu.count}: they must be equal")
-        return self
+    def _parallelism_takes_all_gpus(self) -> Recipe:
+        factors = self.engine_module.parallelism(self.engine.flags)
+        if (product := prod(factors.values())) == self.gpu.count:
+            return self
+        found = " x ".join(f"{flag} {count}" for flag, count in factors.items()) + f" is {product}"
+        if len(factors) == 1:
+            found = f"{next(iter(factors))} is {product}"
+        first = next(iter(factors))
+        left_out = "" if first in self.engine.flags else f" ({first} is left out, which means 1)"
+        raise ValueError(f"engine.flags.{found}{left_out}, gpu.count is {self.gpu.count}: they must be equal")
 
     @model_validator(mode="after")
     def _kernels_can_be_compiled(self) -> Recipe:
@@ -162,13 +164,21 @@ class Recipe(Data):
         return Recipe.model_validate({**self.to_json(), "engine": {**self.engine.to_json(), "flags": flags}})
 
     def as_served(self) -> Recipe:
-        """This recipe less what no replica reads: an edit of a price or of a job's settings then deploys nothing."""
+        """This recipe less what no replica reads: an edit of a price or of a job's settings then deploys nothing.
+
+        A replica is told its commit apart from the recipe. What only a preview computes with, such as the memory of
+        a GPU and the model's dimensions, has been looked at by then.
+        """
+        unread = {"revision": "main", "size_gb": 1, "architecture": None, "kv_bytes_per_token": 1}
         return self.model_copy(
             update={
+                "name": self.app,
+                "model": self.model.model_copy(update=unread),
+                "engine": self.engine.model_copy(update={"nearest_release": None}),
                 "prices": Prices(gpu_second=1, cpu_core_second=1, memory_gib_second=1, as_of="", source=""),
                 "smoke_test": [],
                 "download": Download(layout=self.download.layout),
-                "gpu": self.gpu.model_copy(update={"fallbacks": []}),
+                "gpu": self.gpu.model_copy(update={"fallbacks": [], "memory_gb": 1}),
                 "deadlines": self.deadlines.model_copy(update={"scheduling": 0}),
                 "kernels": self.kernels and self.kernels.model_copy(update={"estimated_minutes": 0.0, "timeout": 0}),
             }
@@ -211,7 +221,8 @@ _COMPILER_PREFIXES = ("SGLANG_", "SGL_", "DG_", "FLASHINFER_", "TRITON_", "TVM_"
 def kernel_key(recipe: Recipe, commit: str) -> str:
     """Name of the kernel artifact: everything that a compiled kernel depends on, hashed.
 
-    Weights commit, GPU type and count, engine version, image and environment, all flags but those known not to matter
+    Weights commit, GPU type and count, engine version, image, what is put into the image and environment, all flags but
+    those known not to matter
     (an unknown flag counts as shape-affecting: a needless rebuild costs $8, a wrong kernel costs an outage).
     Returns 16 hex digits behind the GPU architecture, such as `sm100-3f9c…`; nothing for a recipe without kernels.
     """
@@ -226,6 +237,9 @@ def kernel_key(recipe: Recipe, commit: str) -> str:
         "flags": {k: v for k, v in sorted(recipe.engine.flags.items()) if k not in shapeless},
         "environment": {k: v for k, v in sorted(recipe.engine.environment.items()) if k.startswith(_COMPILER_PREFIXES)},
     }
+    # Left out where there are none: artifacts from before these were part of the key keep theirs.
+    added = {"setup": recipe.engine.setup_commands, "packages": recipe.engine.pip_packages}
+    facts |= {name: lines for name, lines in added.items() if lines}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"{recipe.gpu.architecture}-{digest[:16]}"
 

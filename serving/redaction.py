@@ -15,12 +15,12 @@ _PATTERNS = (
     (re.compile(r"""(\b\w*api_key=)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""), rf"\g<1>'{MASK}'"),
     # the same as JSON or YAML
     (re.compile(r"""(["']?\bapi[_-]key["']?\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""), rf"\g<1>'{MASK}'"),
-    (re.compile(r"(--(?:admin-)?api-key[= ])\S+"), rf"\g<1>{MASK}"),
+    (re.compile(r"(--(?:(?:admin-)?api-key|hf-token|[\w-]*password)[= ])\S+"), rf"\g<1>{MASK}"),
     (re.compile(r"(\bBearer )[A-Za-z0-9._~+/=-]{6,}"), rf"\g<1>{MASK}"),
     (re.compile(r"\bhf_[A-Za-z0-9]{20,}"), f"hf_{MASK}"),
 )
 # Each pattern needs one of these: nearly every line of a busy engine has none and is spared the search.
-_SIGNS = ("api_key", "api-key", "Bearer ", "hf_")
+_SIGNS = ("api_key", "api-key", "Bearer ", "hf_", "hf-token", "password")
 
 
 class Redactor:

@@ -83,7 +83,7 @@ class Supervisor:
         self._out = out
         self._end = die
         self._attention = threading.Event()
-        self._log = LogWatch(recipe.engine.name, out)
+        self._log = LogWatch(recipe.engine.name, out, self._module.stopping_rules(recipe))
         self._beside: SideCheck | None = None
         self._key_file: KeyFile | None = None
         self._metrics: MetricsFile | None = None
@@ -232,7 +232,7 @@ class Supervisor:
             **self._module.engine_environment(recipe, recipe.kernel_path(self._kernel_key), proven=proven),
             **self._module.secret_environment(self._api_key),
         }
-        self._out(f"[startup] {' '.join(argv)}")
+        self._out(self._redact(f"[startup] {' '.join(argv)}"))
 
         def watch(line: str) -> None:
             clock.read(line)

@@ -18,6 +18,10 @@ FlagValue = bool | int | float | str | list[int | float | str] | dict[str, Any]
 """As recipes write it: `true` is the bare switch, `false` the switch left out, a list several words, an object JSON."""
 
 
+_COMMON_SHORT = {"sglang": ("--tp", "--dp")}
+"""Abbreviations that an engine's own guides use throughout."""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     engine: str
@@ -35,13 +39,21 @@ class Catalogue:
     def find(self, flag: str) -> Option | None:
         """The option of a flag written with or without dashes; of a dotted one, the option before the dot.
 
-        An abbreviation counts where it fits one name only, as it does for the engine: SGLang's own `--tp` is one.
+        An abbreviation counts where it fits one name only, as it does for the engine.
         """
         name = self._name(flag)
         if name in self.by_name:
             return self.by_name[name]
         longer = [full for full in self.by_name if full.startswith(name)]
         return self.by_name[longer[0]] if len(longer) == 1 else None
+
+    def abbreviates(self, flag: str) -> str | None:
+        """The whole name where `flag` is only its beginning; None for one that the engine's own documents write."""
+        name = self._name(flag)
+        if name in self.by_name or name in _COMMON_SHORT.get(self.engine, ()):
+            return None
+        longer = [full for full in self.by_name if full.startswith(name)]
+        return longer[0].lstrip("-") if len(longer) == 1 else None
 
     def meant(self, flag: str, value: Any) -> Any:
         """The value that an option gets: `no-x: true` sets x to false."""
@@ -87,6 +99,9 @@ class Catalogue:
         if option is None:
             if not nearest:
                 yield f"{flag}: unknown to {self.engine} {self.version}{self._hint(flag)}"
+            return
+        if whole := self.abbreviates(flag):
+            yield f"{flag}: an abbreviation, which no other check here would know; write {whole}"
             return
         path = self._path(flag)
         problem = wrong_key(option, path, value) if path else wrong_value(option, flag.lstrip("-"), value)

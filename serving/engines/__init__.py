@@ -34,13 +34,27 @@ class EngineModule(Protocol):
 
     SET_BY_THE_STACK: frozenset[str]
     """Flags that a recipe may not set."""
+    UNSERVABLE: Mapping[str, str]
+    """Flags that the engine takes and with which no replica could serve, each with the reason."""
+    LEAST_ONE: frozenset[str]
+    """Counts: an engine that takes a smaller number fails with it later, or works on nothing."""
+    FRACTIONS: frozenset[str]
+    """Shares of something: above 0 and below 1."""
+    SUFFIXES: Mapping[str, int]
+    """Factors that the engine takes behind a number."""
+    METRICS_FLAG: tuple[str, bool]
+    """The flag that decides whether the engine tells its metrics, and the value with which it does."""
     SHAPELESS_FLAGS: frozenset[str]
     """Flags that change neither the shapes of a GEMM nor the code generated for it."""
-    TENSOR_PARALLEL: str
-    """The flag that says over how many GPUs one replica is spread."""
+    TENSOR_PARALLEL: Sequence[str]
+    """All names of the flag that says over how many GPUs each layer is spread, the usual one first."""
 
     def tensor_parallel(self, flags: Flags) -> int:
-        """That flag's value, or the engine's default."""
+        """That flag's value, or the engine's default. Raises ValueError."""
+        ...
+
+    def parallelism(self, flags: Flags) -> dict[str, int]:
+        """The factors of the number of GPUs that a replica takes, by flag as written. Raises ValueError."""
         ...
 
     def speculates(self, flags: Flags) -> bool:
@@ -65,6 +79,10 @@ class EngineModule(Protocol):
 
     def has_metrics(self, recipe: Recipe) -> bool:
         """Whether these flags let the engine tell its metrics."""
+        ...
+
+    def stopping_rules(self, recipe: Recipe) -> frozenset[str]:
+        """Rules of the log (serving/log_rules_*.py) whose lines no container may say before it takes traffic."""
         ...
 
     def launch_command(
@@ -124,6 +142,26 @@ def arguments(flags: Flags) -> list[str]:
         elif value is not True:
             argv.append(str(value))
     return argv
+
+
+def name_given(flags: Flags, names: Sequence[str]) -> str:
+    """Which of an option's names these flags use; the first where they use none."""
+    return next((name for name in names if name in flags), names[0])
+
+
+def degrees(flags: Flags, first: Sequence[str], *others: Sequence[str]) -> dict[str, int]:
+    """How many times each kind of parallelism multiplies the GPUs, by its name as written; the first kind is always
+    there, the others where they are given. Raises ValueError naming the flag."""
+    found = {}
+    for names in (first, *others):
+        name = name_given(flags, names)
+        if name not in flags and names is not first:
+            continue
+        try:
+            found[name] = count(flags.get(name, 1), {})
+        except ValueError:
+            raise ValueError(f"engine.flags.{name} is {flags[name]!r}: a whole number is needed") from None
+    return found
 
 
 def count(value: FlagValue, suffixes: Mapping[str, int]) -> int:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from serving.architecture import Architecture
-from serving.engines import Flags, arguments, count
+from serving.engines import Flags, arguments, count, degrees
 from serving.recipe import Recipe
 from serving.start_phases import GRAPHS, WARM_UP
 
@@ -27,14 +27,47 @@ COMPILING_LINE = re.compile(r"DeepGEMM JIT Compiling for|^\[\d+/\d+\] (?:\S*/)?(
 SET_BY_THE_STACK = frozenset({
     "model", "model-path", "served-model-name", "host", "port", "api-key", "admin-api-key", "config", "weight-version",
 })  # fmt: skip
+# More than one HTTP process: each imports the server anew, without the gate, and SGLang checks no key in them either.
+# The other modes serve by gRPC or from another module.
+_PAST_THE_GATE = "then the API key would not be asked for"
+_TLS = "then it speaks HTTPS, and the health probe and Modal's proxy in front of it speak HTTP"
+_MACHINES = "that takes several machines, and a replica is one"
+_HALF = "then it is one half of a server, whose other half no replica has"
+_NO_CHAT = "then it answers no chat requests"
+UNSERVABLE = {
+    **dict.fromkeys((
+        "tokenizer-worker-num", "grpc-mode", "smg-grpc-mode", "grpc-port", "smg-http-sidecar-port",
+        "grpc-http-sidecar-port", "sidecar", "encoder-only",
+    ), _PAST_THE_GATE),
+    **dict.fromkeys((
+        "ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-keyfile-password", "enable-ssl-refresh",
+    ), _TLS),
+    "fastapi-root-path": "then every path has it in front, and the gate and the health probe know none but their own",
+    "use-ray": "then it wants a Ray cluster, and a replica has none",
+    **dict.fromkeys(("nnodes", "node-rank"), _MACHINES),
+    **dict.fromkeys(("disaggregation-mode", "language-only"), _HALF),
+    **dict.fromkeys(("is-embedding", "skip-tokenizer-init"), _NO_CHAT),
+    "checkpoint-engine-wait-weights-before-ready": "then it waits for weights that nobody sends",
+    "delete-ckpt-after-loading": "then the first replica deletes the weights that all of them share",
+}  # fmt: skip
+LEAST_ONE = frozenset({
+    "max-running-requests", "max-queued-requests", "max-total-tokens", "max-prefill-tokens", "context-length",
+    "page-size", "tp", "tp-size", "tensor-parallel-size", "pp-size", "pipeline-parallel-size", "dp", "dp-size",
+    "data-parallel-size", "ep", "ep-size", "expert-parallel-size", "watchdog-timeout", "cuda-graph-max-bs",
+    "speculative-num-steps", "speculative-eagle-topk", "speculative-num-draft-tokens",
+})  # fmt: skip
+FRACTIONS = frozenset({"mem-fraction-static"})
+METRICS_FLAG = ("enable-metrics", True)
+# `context-length` is none of these: it is the width of the table of requests, and that is a constant compiled into
+# Triton kernels (`req_to_token_ptr_stride: tl.constexpr`, 0.5.10.post1 layers/attention/utils.py:24).
 SHAPELESS_FLAGS = frozenset({
     "served-model-name", "host", "port", "watchdog-timeout", "enable-metrics", "reasoning-parser", "tool-call-parser",
     "trust-remote-code", "log-level", "max-total-tokens", "mem-fraction-static",
 })  # fmt: skip
-TENSOR_PARALLEL = "tp"
+TENSOR_PARALLEL = ("tp", "tp-size", "tensor-parallel-size")
 
 _DEFAULT_MAX_REQUESTS = 48
-_SUFFIXES = {"k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20}
+SUFFIXES = {"k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20}
 
 _CACHES = {
     "SGLANG_DG_CACHE_DIR": "deep_gemm",
@@ -45,7 +78,14 @@ _CACHES = {
 
 
 def tensor_parallel(flags: Flags) -> int:
-    return count(flags.get(TENSOR_PARALLEL, 1), {})
+    return next(iter(degrees(flags, TENSOR_PARALLEL).values()))
+
+
+def parallelism(flags: Flags) -> dict[str, int]:
+    """With attention in parallel over data, `dp` shares the GPUs of `tp`; else each of its parts takes its own
+    (0.5.10.post1 managers/data_parallel_controller.py:253)."""
+    pipeline, data = ("pp-size", "pipeline-parallel-size"), ("dp", "dp-size", "data-parallel-size")
+    return degrees(flags, TENSOR_PARALLEL, pipeline, *(() if flags.get("enable-dp-attention") else (data,)))
 
 
 def speculates(flags: Flags) -> bool:
@@ -71,7 +111,7 @@ def kv_bytes_per_layer(recipe: Recipe, model: Architecture) -> int:
 
 def longest_request(recipe: Recipe) -> int:
     flags, model = recipe.engine.flags, recipe.model.context_tokens
-    return min(count(flags.get(name, model), _SUFFIXES) for name in ("context-length", "max-total-tokens"))
+    return min(count(flags.get(name, model), SUFFIXES) for name in ("context-length", "max-total-tokens"))
 
 
 def most_requests(recipe: Recipe) -> int:
@@ -80,6 +120,14 @@ def most_requests(recipe: Recipe) -> int:
 
 def has_metrics(recipe: Recipe) -> bool:
     return bool(recipe.engine.flags.get("enable-metrics"))
+
+
+def stopping_rules(recipe: Recipe) -> frozenset[str]:
+    """An FP8 cache is a known crash with EAGLE on Blackwell (SGLang #22359), which a preview refuses as well
+    (recipes/flags/known_broken.yaml), and a matter of taste elsewhere."""
+    drafts = recipe.engine.flags.get("speculative-algorithm") in ("EAGLE", "EAGLE3", "NEXTN")
+    crashes = drafts and recipe.gpu.architecture in ("sm100", "sm103")
+    return frozenset({"fp8-kv-cache", "fp8-kv-unscaled"} if crashes else ())
 
 
 def launch_command(recipe: Recipe, commit: str, *, config_path: str | None = None, release: str = "") -> list[str]:

@@ -18,10 +18,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from serving.engines.sglang import UNSERVABLE
+
 _SERVER = "sglang.srt.entrypoints.http_server"
-# More than one HTTP process: each imports the server anew, past the gate, and SGLang checks no key in them either.
-# The other modes serve by gRPC or from another module.
-_PAST_THE_GATE = ("--tokenizer-worker-num", "--grpc-mode", "--smg-grpc-mode", "--grpc-port", "--encoder-only")
 
 
 class _GateInstaller(importlib.abc.MetaPathFinder):
@@ -56,16 +55,24 @@ def guard(app: object) -> None:
     app.add_middleware(Gate, api_key=key)  # type: ignore[attr-defined]
 
 
+def _refused(name: str) -> str | None:
+    """Why the server is not started with this argument. SGLang completes names, so their beginnings count as well."""
+    flag = name.removeprefix("--")
+    if flag == name or not flag:
+        return None
+    return next((cause for full, cause in UNSERVABLE.items() if full.startswith(flag)), None)
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Does not return before the server has ended. Exits with 2 where a flag would open a way around the gate."""
-    names = {argument.partition("=")[0] for argument in arguments}
-    if open_ways := [name for name in _PAST_THE_GATE if name in names]:
-        print(
-            f"sglang_server: error: {', '.join(open_ways)}: the API key would not be asked for. "
-            "Next: take it out of engine.flags in the recipe",
-            file=sys.stderr,
-        )
-        raise SystemExit(2)
+    """Does not return before the server has ended. Exits with 2 where a flag leaves nothing to serve, or opens a way
+    around the gate."""
+    for name in (argument.partition("=")[0] for argument in arguments):
+        if cause := _refused(name):
+            print(
+                f"sglang_server: error: {name}: {cause}. Next: take it out of engine.flags in the recipe",
+                file=sys.stderr,
+            )
+            raise SystemExit(2)
     sys.meta_path.insert(0, _GateInstaller())
     runpy.run_module("sglang.launch_server", run_name="__main__", alter_sys=True)
 

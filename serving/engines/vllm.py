@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from serving.architecture import Architecture
-from serving.engines import Flags, arguments, count
+from serving.engines import Flags, arguments, count, degrees
 from serving.recipe import Recipe
 from serving.start_phases import GRAPHS, WARM_UP
 
@@ -26,20 +26,52 @@ COMPILING_LINE = re.compile(r"torch\.compile (?:took|takes) |Compiling a graph f
 SET_BY_THE_STACK = frozenset({
     "model", "revision", "served-model-name", "host", "port", "api-key", "config", "middleware", "download-dir",
 })  # fmt: skip
+_NO_DOOR = "then no server of OpenAI's API listens on the port that clients are led to"
+_TLS = "then it speaks HTTPS, and the health probe and Modal's proxy in front of it speak HTTP"
+_MACHINES = "that takes several machines or a balancer of their own, and a replica is one machine behind Modal's"
+_NO_CHAT = "then it answers no chat requests"
+UNSERVABLE = {
+    **dict.fromkeys(("headless", "grpc", "uds"), _NO_DOOR),
+    **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers"), _TLS),
+    "enable-ssl-refresh": _TLS,
+    "root-path": "then every path has it in front, and the gate and the health probe know none but their own",
+    "hf-token": "a secret would be in the command line and the log; weights come from the volume, no token is needed",
+    **dict.fromkeys(("nnodes", "node-rank", "master-addr", "master-port"), _MACHINES),
+    **dict.fromkeys((
+        "data-parallel-rank", "data-parallel-start-rank", "data-parallel-size-local", "data-parallel-address",
+        "data-parallel-rpc-port", "data-parallel-hybrid-lb", "data-parallel-external-lb",
+        "data-parallel-multi-port-external-lb", "data-parallel-supervisor-port",
+    ), _MACHINES),
+    **dict.fromkeys(("tokens-only", "skip-tokenizer-init", "mm-encoder-only"), _NO_CHAT),
+}  # fmt: skip
+LEAST_ONE = frozenset({
+    "max-num-seqs", "max-num-batched-tokens", "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size",
+    "prefill-context-parallel-size", "decode-context-parallel-size", "api-server-count", "block-size",
+    "num-gpu-blocks-override", "kv-cache-memory-bytes",
+})  # fmt: skip
+FRACTIONS = frozenset({"gpu-memory-utilization"})
+METRICS_FLAG = ("disable-log-stats", False)
 SHAPELESS_FLAGS = frozenset({
     "uvicorn-log-level", "reasoning-parser", "tool-call-parser", "enable-auto-tool-choice", "trust-remote-code",
     "gpu-memory-utilization", "safetensors-load-strategy", "enable-prefix-caching", "disable-log-stats",
 })  # fmt: skip
-TENSOR_PARALLEL = "tensor-parallel-size"
+TENSOR_PARALLEL = ("tensor-parallel-size",)
 GATE = "serving.engines.gate.Gate"
 """Middleware that asks for the key wherever vLLM itself does not."""
 
 _DEFAULT_MAX_REQUESTS = 1024  # of a server on a GPU of 70 GiB or more, vllm/engine/arg_utils.py:2322
-_SUFFIXES = {"k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
+SUFFIXES = {"k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
 
 
 def tensor_parallel(flags: Flags) -> int:
-    return count(flags.get(TENSOR_PARALLEL, 1), {})
+    return next(iter(degrees(flags, TENSOR_PARALLEL).values()))
+
+
+def parallelism(flags: Flags) -> dict[str, int]:
+    """Decoding's context parallelism shares the GPUs of tensor parallelism, the prompt's takes its own
+    (vllm/config/parallel.py, world_size)."""
+    others = ("pipeline-parallel-size", "data-parallel-size", "prefill-context-parallel-size")
+    return degrees(flags, TENSOR_PARALLEL, *((name,) for name in others))
 
 
 def speculates(flags: Flags) -> bool:
@@ -66,7 +98,7 @@ def kv_bytes_per_layer(recipe: Recipe, model: Architecture) -> int:
 
 def longest_request(recipe: Recipe) -> int:
     asked = recipe.engine.flags.get("max-model-len", "auto")
-    return recipe.model.context_tokens if asked in ("auto", -1) else count(asked, _SUFFIXES)
+    return recipe.model.context_tokens if str(asked).lower() in ("auto", "-1") else count(asked, SUFFIXES)
 
 
 def most_requests(recipe: Recipe) -> int:
@@ -75,6 +107,10 @@ def most_requests(recipe: Recipe) -> int:
 
 def has_metrics(recipe: Recipe) -> bool:
     return not recipe.engine.flags.get("disable-log-stats")
+
+
+def stopping_rules(recipe: Recipe) -> frozenset[str]:
+    return frozenset()
 
 
 def launch_command(recipe: Recipe, commit: str, *, config_path: str | None = None, release: str = "") -> list[str]:

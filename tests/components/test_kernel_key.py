@@ -24,10 +24,13 @@ def edited(section: str, **changes: object) -> Recipe:
     [
         edited("engine", version="0.5.16"),
         edited("engine", image="lmsysorg/sglang:v0.5.10.post1-cu130"),
+        edited("engine", pipPackages=["flashinfer-python==0.6.8"]),
+        edited("engine", setupCommands=["RUN true"]),
         edited("gpu", type="H200", architecture="sm90"),
         edited("engine", environment={"SGLANG_ENABLE_SPEC_V2": "0"}),
         RECIPE.with_engine_args({"kv-cache-dtype": "fp8_e4m3"}),
         RECIPE.with_engine_args({"max-running-requests": 64}),
+        RECIPE.with_engine_args({"context-length": 131072}),  # the width of a table, compiled into Triton kernels
         RECIPE.with_engine_args({"a-flag-nobody-knows": "x"}),
     ],
 )
@@ -47,6 +50,18 @@ def test_another_artifact(other: Recipe) -> None:
 )
 def test_the_same_artifact(same: Recipe) -> None:
     assert kernel_key(same, COMMIT) == kernel_key(RECIPE, COMMIT)
+
+
+def test_what_an_image_gets_can_not_change_places() -> None:
+    line = "RUN pip install x"
+    setup, packages = edited("engine", setupCommands=[line]), edited("engine", pipPackages=[line])
+    assert kernel_key(setup, COMMIT) != kernel_key(packages, COMMIT)
+
+
+def test_artifacts_compiled_before_images_could_be_mended_keep_their_key() -> None:
+    image = "lmsysorg/sglang:v0.5.10.post1"
+    plain = edited("engine", version="0.5.10.post1", image=image, flags={"tp": 8}, environment={})
+    assert kernel_key(plain, COMMIT) == "sm100-fe6e4af519f2d55b"
 
 
 @given(st.text("0123456789abcdef", min_size=40, max_size=40))

@@ -50,9 +50,17 @@ def test_what_no_replica_reads_is_no_part_of_what_is_deployed() -> None:
         edited("kernels", estimatedMinutes=7),
         edited("deadlines", scheduling=60),
         edited("smokeTest", whole=[{"prompt": "And 3+3?", "expect": "6"}]),
+        edited("model", revision="c" * 40),
+        edited("model", sizeGb=757),
+        edited("model", architecture=None, kvBytesPerToken=100_000),
+        edited("gpu", memoryGb=192),
+        edited("engine", nearestRelease="0.5.16"),
+        edited("name", whole="glm-5.1-pinned"),
     ):
         assert other.as_served() == served
     assert edited("engine", flags={**recipe.engine.flags, "mem-fraction-static": 0.8}).as_served() != served
     assert edited("deadlines", hang=60).as_served() != served
     assert edited("gpu", type="B300").as_served() != served
+    assert edited("model", contextTokens=131072).as_served() != served, "how long the warm-up's prompts may be"
+    assert edited("engine", pipPackages=["x"]).as_served() != served
     assert kernel_key(served, "c" * 40) == kernel_key(recipe, "c" * 40)

@@ -289,7 +289,10 @@ def test_command_exits_1_when_it_does_not_fit(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["glm-5.2-fp8-h200", "--set", "pipeline-parallel-size=2"], "doesn't know pipeline-parallel-size"),
+        (
+            ["glm-5.2-fp8-h200", "--set", "tensor-parallel-size=4", "--set", "pipeline-parallel-size=2"],
+            "doesn't know pipeline-parallel-size",
+        ),
         (["no-such-recipe"], "No such file"),
         ([B200, "--set", "tp=4"], "engine.flags.tp is 4, gpu.count is 8"),
     ],

@@ -127,7 +127,7 @@ def test_a_pool_in_bytes_takes_the_place_of_the_share(vllm: Recipe) -> None:
 
 def test_what_is_not_modelled_is_said(vllm: Recipe) -> None:
     with pytest.raises(ServingError, match="pipeline-parallel-size"):
-        fit(vllm, pipeline_parallel_size=2)
+        fit(vllm, tensor_parallel_size=4, pipeline_parallel_size=2)
     with pytest.raises(ServingError, match="a draft model of its own"):
         fit(vllm, speculative_config='{"method": "eagle3", "model": "a/b"}')
     with pytest.raises(ServingError, match="--gpu-memory-utilization is 'most'"):

@@ -62,6 +62,8 @@ def catalogue() -> Catalogue:
         ({"cudagraph-capture-sizes": [1, "two"]}, "needs a whole number, got 'two'"),
         ({"max-num-seqs": [1, 2]}, "takes one value, got the list [1, 2]"),
         ({"no-async-scheduling": False}, "write `async-scheduling: true`"),
+        ({"enable-prefix": True}, "an abbreviation, which no other check here would know; write enable-prefix-caching"),
+        ({"speculative-confi.method": "mtp"}, "write speculative-config"),
     ],
 )
 def test_lint_names_the_flag_and_the_way_out(catalogue: Catalogue, flags: dict[str, Any], problem: str) -> None:
@@ -84,7 +86,6 @@ def test_lint_names_the_flag_and_the_way_out(catalogue: Catalogue, flags: dict[s
         {"moe-backend": "Deep-GEMM"},
         {"tool-call-parser": "ours", "tool-parser-plugin": "/plugins/ours.py"},
         {"hf-overrides": '{"num_hidden_layers": 4}', "served-model-name": ["a", "b"], "hf-token": True},
-        {"enable-prefix": True},  # argparse takes what begins one name only
     ],
 )
 def test_lint_lets_pass_what_vllm_takes(catalogue: Catalogue, flags: dict[str, Any]) -> None:

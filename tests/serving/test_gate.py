@@ -236,7 +236,9 @@ def test_sglangs_server_runs_as_itself_behind_the_gate(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[1].startswith("0 ")
 
 
-@pytest.mark.parametrize("flag", ["--tokenizer-worker-num=2", "--grpc-mode", "--grpc-port"])
+@pytest.mark.parametrize(
+    "flag", ["--tokenizer-worker-num=2", "--tokenizer-worker=2", "--grpc-mode", "--grpc-port", "--ssl-keyfile"]
+)
 def test_a_way_around_the_gate_is_refused(tmp_path: Path, flag: str) -> None:
     done = run_server(tmp_path, flag)
     assert done.returncode == 2

@@ -114,8 +114,12 @@ def test_a_running_engines_lines_are_tagged_once_and_counted() -> None:
     assert report(said).text() == "1 lines, none that needs explaining", "a tag is no finding"
     assert watch.refusal is None
     watch.read("KV cache dtype set to fp8_e4m3")
-    assert watch.refusal is not None
-    assert "kv-cache-dtype to bfloat16" in watch.refusal
+    assert said[-1].startswith("[triage] error fp8-kv-cache: ")
+    assert watch.refusal is None
+    refusing = LogWatch("sglang", said.append, {"fp8-kv-cache"})
+    refusing.read("KV cache dtype set to fp8_e4m3")
+    assert refusing.refusal is not None
+    assert "kv-cache-dtype to bfloat16" in refusing.refusal
 
 
 @pytest.mark.parametrize("name", ["warnings", "start", "sigterm", "compile", "scheduler-killed", "first-request-fails"])

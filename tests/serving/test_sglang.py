@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from recipes.flags.catalogue import load
+from recipes.flags.combinations import find_broken
 from serving.engines import engine_for, sglang
+from serving.log_rules_sglang import SGLANG
 from serving.recipe import Recipe, load_recipe
 from tests.serving.conftest import REPO_ROOT
 
@@ -87,6 +89,34 @@ def test_the_recipe_may_ask_for_the_pass_over_all_shapes(glm: Recipe) -> None:
     document["engine"]["environment"]["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] = "1"
     environment = sglang.engine_environment(Recipe.model_validate(document), "/k", proven=True)
     assert environment["SGLANG_JIT_DEEPGEMM_PRECOMPILE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags", "stops"),
+    [
+        ("glm-5.1-fp8-b200", {"kv-cache-dtype": "fp8_e4m3"}, True),
+        ("glm-5.1-fp8-b200", {"kv-cache-dtype": None, "speculative-algorithm": "EAGLE3"}, True),
+        ("glm-5.1-fp8-b200", {"kv-cache-dtype": "fp8_e4m3", "speculative-algorithm": None}, False),
+        ("glm-5.1-fp8-h200", {"kv-cache-dtype": "fp8_e4m3"}, False),
+    ],
+)
+def test_a_start_with_an_fp8_cache_ends_where_a_preview_refuses_it(
+    recipe: str, flags: dict[str, str | None], stops: bool
+) -> None:
+    changed = load_recipe(REPO_ROOT / "recipes" / f"{recipe}.yaml").with_engine_args(flags)
+    release = load("sglang", changed.engine.version)
+    refused = [
+        finding
+        for finding in find_broken(
+            release, changed.engine.flags, architecture=changed.gpu.architecture, repository=changed.model.repo
+        )
+        if finding.level == "error"
+    ]
+    assert bool(refused) == stops
+    assert bool(sglang.stopping_rules(changed)) == stops
+    assert sglang.stopping_rules(changed.as_served()) == sglang.stopping_rules(changed)
+    known = {rule.name for rule in SGLANG}
+    assert sglang.stopping_rules(changed) <= known
 
 
 def test_engines_are_found_by_name(glm: Recipe) -> None:
