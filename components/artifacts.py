@@ -81,6 +81,10 @@ class ArtifactProvider(Provider):
         """Files beside the manifest's that say that the folder is complete."""
         raise NotImplementedError
 
+    def found(self, artifact: Artifact) -> Properties:
+        """More outputs that a refresh takes from what it finds."""
+        return {}
+
     def inspect(self, props: Properties) -> Artifact | None:
         return inspect(props["environment"], props["volume"], self.folder(props), self.markers(props))
 
@@ -96,6 +100,7 @@ class ArtifactProvider(Provider):
         if artifact.problems:
             say(self.label, summary(artifact.problems))
         outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
+        outs |= self.found(artifact)
         return ReadResult(id_, outs, inputs_of(props, self.inputs))
 
     def delete(self, _id: str, props: Properties) -> None:

@@ -150,6 +150,7 @@ class LlmStack(pulumi.ComponentResource):
                 key=self.kernel_key,
                 marker=recipe.kernels.marker,
                 commit=self.commit,
+                timeout=recipe.kernels.timeout,
                 estimate=estimates.compilation(recipe),
                 opts=self._child(depends_on=[weights]),
             ).manifestSha256

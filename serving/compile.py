@@ -3,7 +3,9 @@
 Compiled in place, in the folder from which serving reads: Triton and FlashInfer record absolute paths inside their
 caches, so a finished cache must not be renamed. What makes it complete is the marker, written after everything else
 is on the volume; a run that was cut off leaves no marker and the next one goes on with the kernels it finds. After the
-compile tool come two or three starts of the server (serving/kernel_proof.py): complete is what a start showed to be.
+compile tool come two or three starts of the server (serving/kernel_proof.py): proven is what a start showed to be
+complete. An artifact that was not is complete all the same and serves, with the engine's own pass over all shapes; the
+next run makes the proof alone, beside the replicas that serve from it, and never takes its marker away.
 """
 
 from __future__ import annotations
@@ -19,21 +21,12 @@ from serving.engine_process import EngineProcess
 from serving.engines import EngineModule, engine_for
 from serving.errors import ServingError
 from serving.exit_status import explain
+from serving.kernel_artifact import complete, kernel_files, refuse_incomplete, renew
 from serving.kernel_log import KernelLog
-from serving.kernel_proof import fill_and_prove
+from serving.kernel_proof import Start, fill_and_prove, prove_again
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify, last_words
-from serving.manifest import (
-    MANIFEST,
-    KernelsManifest,
-    ManifestFile,
-    damaged_since,
-    read_manifest,
-    sha256_of,
-    write_atomically,
-    write_manifest,
-    written_again,
-)
+from serving.manifest import MANIFEST, KernelsManifest, write_atomically, write_manifest, written_again
 from serving.prime import start_and_ask
 from serving.progress import Report, size_text
 from serving.recipe import Recipe
@@ -50,9 +43,6 @@ _OF_THE_TIMEOUT = 0.97
 _MOST_UNCOVERED = 20
 """Of what a start still compiled, so many entries are kept in the manifest."""
 
-_VOLATILE_SUFFIXES = (".lock", ".log", ".tmp", ".partial", ".ninja_log", ".ninja_deps")
-"""Files that the caches rewrite whenever they are used: no part of the artifact."""
-
 
 def compile_kernels(
     recipe: Recipe,
@@ -66,63 +56,76 @@ def compile_kernels(
 ) -> dict[str, Any]:
     """Compiles for the weights at `commit` into the folder `key` of the kernel volume, unless that is complete.
 
-    Returns `{"key", "files", "bytes", "seconds", "skipped", "proven"}`. Raises ServingError; finished kernels stay.
+    One that is complete and not proven is only proven, or not: that is a result, not an error. Returns `{"key",
+    "files", "bytes", "seconds", "skipped", "proven"}`; skipped: no engine was started. Raises ServingError; finished
+    kernels stay.
     """
     folder = Path(recipe.kernel_path(key))
     marker = folder / recipe.compiling.marker
-    if done := complete(recipe, key):
+    done = complete(recipe, key)
+    if done and done.proven:
         if written_again(done, folder):
-            write_manifest(done, folder)  # the same content, checked: ends the suspicion that a newer file arouses
-            write_atomically(marker, f"{key}\n")
+            renew(done, folder, marker)
             commit_volume()
-        proof = "proven" if done.proven else "no proof that a start compiles nothing"
-        report(f"kernels: {len(done.files)} files · {size_text(done.bytes)} · already complete, {proof}")
-        return _result(done, skipped=True)
+        report(f"kernels: {len(done.files)} files · {size_text(done.bytes)} · already complete, proven")
+        return _result(done, seconds=0, skipped=True)
     check_weights(recipe, commit)
-    # Never let an unfinished artifact look finished.
-    for mark in (marker, folder / MANIFEST):
-        mark.unlink(missing_ok=True)
     module = engine_for(recipe)
-    for name in module.cache_folders().values():
-        (folder / name).mkdir(parents=True, exist_ok=True)
     per_second = recipe.prices.gpu_second * recipe.gpu.count
-    minutes = recipe.compiling.estimated_minutes
     hardware = f"{recipe.gpu.count} × {recipe.gpu.type}"
-    report(
-        f"kernels: compiling on {hardware}, about {minutes:g} min, about ${per_second * 60 * minutes:.2f} "
-        f"(GPUs at ${per_second * 3600:.2f}/h, prices of {recipe.prices.as_of})"
-    )
     environment = os.environ if environment is None else environment
     secret_names = {recipe.secrets.api_key.key, recipe.secrets.hugging_face.key}
     redact = Redactor(environment.get(name) for name in secret_names)
     inherited = {name: value for name, value in environment.items() if name not in secret_names}
+
+    def start(proven: bool, seconds: float) -> list[str]:
+        return start_and_ask(
+            *(recipe, commit, key, module),
+            proven=proven,
+            seconds=seconds,
+            environment=inherited,
+            redact=redact,
+            out=out,
+        )
+
+    def contents() -> dict[str, str]:
+        return {file.path: file.sha256 or "" for file in kernel_files(folder, module)}
+
+    if done:
+        try:
+            return _prove_again(recipe, done, start, contents, report=report)
+        finally:
+            commit_volume()
+    # Never let an unfinished artifact look finished.
+    for mark in (marker, folder / MANIFEST):
+        mark.unlink(missing_ok=True)
+    for name in module.cache_folders().values():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    minutes = recipe.compiling.estimated_minutes
+    report(
+        f"kernels: compiling on {hardware}, about {minutes:g} min, about ${per_second * 60 * minutes:.2f} "
+        f"(GPUs at ${per_second * 3600:.2f}/h, prices of {recipe.prices.as_of})"
+    )
     began = time.monotonic()
     try:
         _run_tool(recipe, commit, key, module, report=report, out=out, environment=inherited, redact=redact)
         commit_volume()
 
-        def start(proven: bool, seconds: float) -> list[str]:
-            lines = start_and_ask(
-                *(recipe, commit, key, module),
-                proven=proven,
-                seconds=seconds,
-                environment=inherited,
-                redact=redact,
-                out=out,
-            )
+        def start_and_keep(proven: bool, seconds: float) -> list[str]:
+            lines = start(proven, seconds)
             commit_volume()
             return lines
 
         uncovered = fill_and_prove(
-            start,
-            lambda: {file.path: file.sha256 or "" for file in kernel_files(folder, module)},
+            start_and_keep,
+            contents,
             seconds=recipe.compiling.timeout * _OF_THE_TIMEOUT - (time.monotonic() - began),
             usd_per_second=per_second,
             report=report,
         )
         seconds = time.monotonic() - began
         files = kernel_files(folder, module)
-        _refuse_incomplete(recipe, key, files, module)
+        refuse_incomplete(recipe, key, files, module)
         manifest = KernelsManifest(
             key=key,
             created=time.time(),
@@ -139,65 +142,62 @@ def compile_kernels(
         commit_volume()
     report(
         f"kernels: {len(files)} files · {size_text(manifest.bytes)} · {seconds:.0f} s on {hardware} · "
-        f"${per_second * seconds:.2f} · {_proof_text(manifest)}"
+        f"${per_second * seconds:.2f} · {_proof_text(manifest, uncovered)}"
     )
-    return _result(manifest, skipped=False)
+    return _result(manifest, seconds=manifest.seconds, skipped=False)
 
 
-def _proof_text(manifest: KernelsManifest) -> str:
+def _prove_again(
+    recipe: Recipe,
+    done: KernelsManifest,
+    start: Start,
+    contents: Callable[[], dict[str, str]],
+    *,
+    report: Report,
+) -> dict[str, Any]:
+    """The proof starts for a complete artifact. A start that fails proves nothing, and takes nothing away either.
+
+    The manifest's text stays the same where nothing came of it: what is deployed with these kernels then needs no
+    other version.
+    """
+    folder = Path(recipe.kernel_path(done.key))
+    per_second = recipe.prices.gpu_second * recipe.gpu.count
+    seconds = recipe.compiling.timeout * _OF_THE_TIMEOUT
+    report(
+        f"kernels: {len(done.files)} files · {size_text(done.bytes)} · complete, not proven; at most two starts to "
+        f"prove it, at most {seconds:.0f} s, ${per_second * seconds:.2f}"
+    )
+    began = time.monotonic()
+    try:
+        uncovered = prove_again(start, contents, seconds=seconds, usd_per_second=per_second, report=report)
+    except ServingError as error:
+        uncovered = [f"the start to prove it failed: {error}"]
+    took = time.monotonic() - began
+    files = kernel_files(folder, engine_for(recipe))
+    if not uncovered or files != done.files:
+        more = {"files": files, "bytes": sum(file.size for file in files)}
+        proof = {"proven": not uncovered, "uncovered": uncovered[:_MOST_UNCOVERED]}
+        done = done.model_copy(update={**more, **proof})
+    renew(done, folder, folder / recipe.compiling.marker)
+    report(f"kernels: {took:.0f} s · ${per_second * took:.2f} · {_proof_text(done, uncovered)}")
+    return _result(done, seconds=took, skipped=False)
+
+
+def _proof_text(manifest: KernelsManifest, uncovered: list[str]) -> str:
     if manifest.proven:
         return "proven complete"
-    return f"not proven complete ({manifest.uncovered[0]}): serving keeps the pass over all GEMM shapes"
+    return f"not proven complete ({uncovered[0]}): serving keeps the pass over all GEMM shapes"
 
 
-def complete(recipe: Recipe, key: str) -> KernelsManifest | None:
-    """The artifact's manifest where marker, manifest and files agree, else None; damaged kernels are removed."""
-    folder = Path(recipe.kernel_path(key))
-    manifest = read_manifest(KernelsManifest, folder)
-    if manifest is None or not (folder / recipe.compiling.marker).is_file():
-        return None
-    damaged = damaged_since(manifest, folder)
-    for path in damaged:
-        (folder / path).unlink(missing_ok=True)
-    return None if damaged else manifest
-
-
-def kernel_files(folder: Path, module: EngineModule) -> list[ManifestFile]:
-    """Everything in the artifact's cache folders, volatile files left out, sorted by path."""
-    files = []
-    for name in module.cache_folders().values():
-        for path in (folder / name).rglob("*"):
-            if path.is_file() and not path.name.endswith(_VOLATILE_SUFFIXES):
-                size = path.stat().st_size
-                files.append(ManifestFile(path=path.relative_to(folder).as_posix(), size=size, sha256=sha256_of(path)))
-    return sorted(files, key=lambda file: file.path)
-
-
-def _result(manifest: KernelsManifest, *, skipped: bool) -> dict[str, Any]:
+def _result(manifest: KernelsManifest, *, seconds: float, skipped: bool) -> dict[str, Any]:
     return {
         "key": manifest.key,
         "files": len(manifest.files),
         "bytes": manifest.bytes,
-        "seconds": 0.0 if skipped else manifest.seconds,
+        "seconds": seconds,
         "skipped": skipped,
         "proven": manifest.proven,
     }
-
-
-def _refuse_incomplete(recipe: Recipe, key: str, files: list[ManifestFile], module: EngineModule) -> None:
-    kernels = [file for file in files if file.path.startswith("deep_gemm/")]
-    if not kernels:
-        variables = ", ".join(module.cache_folders())
-        raise ServingError(
-            f"kernels: the compilation ended well but left nothing in {key}/deep_gemm of volume "
-            f"{recipe.volumes.kernels.name}: this engine version does not honour {variables}. "
-            f"Next: check engine.version and engine.image in the recipe {recipe.name}"
-        )
-    empty = [file.path for file in kernels if file.size == 0]
-    if empty:
-        raise ServingError(
-            f"kernels: {empty[0]} (of {len(empty)}) is empty: the compilation was cut off. Next: pulumi up"
-        )
 
 
 def _run_tool(
@@ -222,7 +222,7 @@ def _run_tool(
             failed_at.append(time.monotonic())
 
     argv = module.compile_command(recipe, commit)
-    out(f"[compile] {' '.join(argv)}")
+    out(redact(f"[compile] {' '.join(argv)}"))
     variables = module.engine_environment(recipe, recipe.kernel_path(key))
     try:
         process = EngineProcess(argv, {**environment, **variables}, LogPump(redact, out, watch))

@@ -51,8 +51,9 @@ def wait_until_healthy(
 
     `attention` is set by whoever has a reason to look now: the engine's exit, its own "ready" line, a reason why this
     start must end (`refuse` raises it then). Between such events a look every 10 s (less where the deadline is short)
-    is enough.
+    is enough. `deadline` is in seconds; with none left there is one look.
     """
+    deadline = max(0.0, deadline)
     interval = min(10.0, max(0.2, deadline / 60))
     started = time.monotonic()
     attempt = 0

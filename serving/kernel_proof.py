@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from serving.errors import ServingError
 from serving.progress import Report
 
 _STARTS = 3
@@ -29,20 +30,54 @@ def fill_and_prove(
     """Two or three starts. Returns what the last one still compiled (or why there was none); nothing is the proof.
 
     `contents` gives a digest by path of all kernel files, `seconds` is what is left for everything. Raises what
-    `start` raises.
+    `start` raises, and ServingError where nothing is left.
     """
-    end = clock() + seconds
-    report("kernels: first start with the serving flags, for the caches that the compile tool does not fill")
+    if seconds <= 0:
+        raise ServingError(
+            "kernels: the compile tool took all of kernels.timeout, so none is left for the starts that fill the other "
+            "caches. Next: raise kernels.timeout in the recipe, then pulumi up (kernels compiled so far are kept)"
+        )
     began = clock()
-    start(False, end - began)
+    end = began + seconds
+    report("kernels: first start with the serving flags, for the caches that the compile tool does not fill")
+    start(False, seconds)
     took = clock() - began
+    return _prove(start, contents, range(2, _STARTS + 1), took, end, usd_per_second, report, clock)
+
+
+def prove_again(
+    start: Start,
+    contents: Callable[[], Mapping[str, str]],
+    *,
+    seconds: float,
+    usd_per_second: float,
+    report: Report,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """The proof starts alone, for caches that have been filled before; the rest as for `fill_and_prove`."""
+    return _prove(start, contents, range(1, _STARTS), None, clock() + seconds, usd_per_second, report, clock)
+
+
+def _prove(
+    start: Start,
+    contents: Callable[[], Mapping[str, str]],
+    numbers: range,
+    took: float | None,
+    end: float,
+    usd_per_second: float,
+    report: Report,
+    clock: Callable[[], float],
+) -> list[str]:
+    """`took` is how long the start before these took, in seconds; None where there was none."""
     uncovered: list[str] = []
-    for number in range(2, _STARTS + 1):
-        if end - clock() < _SLOWER * took:
+    for number in numbers:
+        left = end - clock()
+        if left <= 0 or (took is not None and left < _SLOWER * took):
             return [*uncovered, f"kernels.timeout leaves no time for start {number}"]
+        most = left if took is None else took
         report(
-            f"kernels: start {number} of at most {_STARTS}, to prove that nothing is left to compile: at most "
-            f"{took:.0f} s, ${usd_per_second * took:.2f}"
+            f"kernels: start {number} of at most {numbers[-1]}, to prove that nothing is left to compile: at most "
+            f"{most:.0f} s, ${usd_per_second * most:.2f}"
         )
         before = dict(contents())
         began = clock()

@@ -57,6 +57,11 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (WeightsProvider(), {"revision": "main", "problems": []}, {"revision": "v2"}, (True, ["revision"])),
         (KernelsProvider(), {"key": "a", "problems": ["marker is missing"]}, {}, (True, [])),
         (KernelsProvider(), {"key": "a", "problems": []}, {"key": Unknown()}, (True, ["key"])),
+        (KernelsProvider(), {"problems": [], "proven": False, "proofTimeout": 60.0, "timeout": 60}, {}, (False, [])),
+        (KernelsProvider(), {"problems": [], "proven": False, "proofTimeout": 60, "timeout": 90}, {}, (True, [])),
+        (KernelsProvider(), {"problems": [], "proven": False, "timeout": 60}, {}, (True, [])),  # never tried
+        (KernelsProvider(), {"problems": [], "proven": True, "proofTimeout": 60, "timeout": 90}, {}, (False, [])),
+        (KernelsProvider(), {"problems": [], "timeout": 60}, {}, (False, [])),  # a state that does not know
         (VerificationProvider(), {"kernelsManifest": "a"}, {"kernelsManifest": "b"}, (True, ["kernelsManifest"])),
         (PipelineAppProvider(), {"source": "a", "version": 1, "liveVersion": 1}, {"source": "b"}, (True, [])),
         (PipelineAppProvider(), {"source": "a", "version": 1, "liveVersion": 2}, {}, (True, [])),

@@ -27,6 +27,7 @@ INPUTS: Properties = {
     "key": "sm100-0123",
     "marker": ".compiled",
     "commit": "c" * 40,
+    "timeout": 60,
     "estimate": "",
 }
 
@@ -35,7 +36,7 @@ INPUTS: Properties = {
 def kernels(tmp_path: Path) -> Iterator[Properties]:
     """Inputs of kernels that are complete on their volume, so that no job is needed."""
     (tmp_path / "kernel.cubin").write_bytes(b"12345")
-    (tmp_path / artifacts.MANIFEST).write_text('{"files": [{"path": "kernel.cubin", "size": 5}]}')
+    (tmp_path / artifacts.MANIFEST).write_text('{"files": [{"path": "kernel.cubin", "size": 5}], "proven": true}')
     (tmp_path / ".compiled").write_text("")
     modal_api.ensure_volume("main", "owned-kernels", 2)
     with modal.Volume.from_name("owned-kernels").batch_upload(force=True) as upload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from serving import prime
 from serving.compile import compile_kernels
 from serving.engines import sglang
-from serving.kernel_proof import fill_and_prove
-from serving.manifest import KernelsManifest, read_manifest
+from serving.errors import ServingError
+from serving.kernel_proof import fill_and_prove, prove_again
+from serving.manifest import MANIFEST, KernelsManifest, read_manifest, write_manifest
 from serving.verify import verify
 from tests.serving.conftest import Stack
 
@@ -38,6 +40,10 @@ class Engine:
     def prove(self, seconds: float = 1000) -> list[str]:
         arguments: dict[str, Any] = {"seconds": seconds, "usd_per_second": 0.01, "report": self.said.append}
         return fill_and_prove(self.start, lambda: dict(self.files), clock=lambda: self.now, **arguments)
+
+    def prove_again(self, seconds: float = 1000) -> list[str]:
+        arguments: dict[str, Any] = {"seconds": seconds, "usd_per_second": 0.01, "report": self.said.append}
+        return prove_again(self.start, lambda: dict(self.files), clock=lambda: self.now, **arguments)
 
 
 def test_a_second_start_that_compiles_nothing_is_the_proof() -> None:
@@ -85,6 +91,37 @@ def test_without_time_for_it_there_is_no_proof_and_no_wasted_start() -> None:
     assert len(engine.starts) == 1
 
 
+@pytest.mark.parametrize("seconds", [0, -3.5])
+def test_with_no_time_left_no_start_is_made_and_the_error_names_the_setting(seconds: float) -> None:
+    engine = Engine([{}])
+    with pytest.raises(ServingError, match=r"took all of kernels\.timeout.*Next: raise kernels\.timeout"):
+        engine.prove(seconds=seconds)
+    assert engine.starts == []
+
+
+def test_a_proof_made_later_leaves_the_first_start_out() -> None:
+    engine = Engine([{"a": "1"}, {}])
+    assert engine.prove_again() == []
+    assert engine.starts == [(True, 1000), (True, 900)]
+    assert "start 1 of at most 2" in engine.said[0]
+    assert "at most 1000 s, $10.00" in engine.said[0]
+    assert engine.said[-1] == "kernels: start 2 compiled nothing"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts", "uncovered"),
+    [
+        (210, 1, ["a", "kernels.timeout leaves no time for start 2"]),
+        (1000, 2, ["b"]),
+        (0, 0, ["kernels.timeout leaves no time for start 1"]),
+    ],
+)
+def test_a_proof_made_later_can_come_to_nothing(seconds: float, starts: int, uncovered: list[str]) -> None:
+    engine = Engine([{"a": "1"}, {"b": "1"}])
+    assert engine.prove_again(seconds) == uncovered
+    assert len(engine.starts) == starts
+
+
 def test_a_cache_left_unfilled_is_found_by_the_second_start_and_filled(
     stack: Stack, container_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,3 +161,66 @@ def test_one_that_could_not_be_proven_is_complete_and_says_so(
     manifest = read_manifest(KernelsManifest, Path(stack.recipe.kernel_path(stack.key)))
     assert manifest is not None
     assert manifest.uncovered == ["triton/x.cubin"]
+
+
+@pytest.fixture
+def unproven(stack: Stack, compiled: Callable[[Stack], None]) -> Stack:
+    """Complete kernels that nobody has proven, as where the time for the proof ran out."""
+    compiled(stack)
+    folder = Path(stack.recipe.kernel_path(stack.key))
+    manifest = read_manifest(KernelsManifest, folder)
+    assert manifest is not None
+    uncovered = ["kernels.timeout leaves no time for start 2"]
+    write_manifest(manifest.model_copy(update={"proven": False, "uncovered": uncovered}), folder)
+    return stack
+
+
+def compile_again(stack: Stack, environment: dict[str, str]) -> tuple[dict[str, Any], list[str], list[bool]]:
+    """Result, progress lines, and whether there was a marker at each commit of the volume."""
+    folder = Path(stack.recipe.kernel_path(stack.key))
+    lines: list[str] = []
+    marked: list[bool] = []
+    arguments: dict[str, Any] = {
+        "commit_volume": lambda: marked.append((folder / stack.recipe.compiling.marker).is_file()),
+        "report": lines.append,
+        "out": lambda _: None,
+    }
+    result = compile_kernels(stack.recipe, stack.commit, stack.key, environment=environment, **arguments)
+    return result, lines, marked
+
+
+def test_an_unproven_one_is_proven_later_and_never_without_its_marker(
+    unproven: Stack, container_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(unproven.recipe.kernel_path(unproven.key))
+    real, marked_meanwhile = prime.ask_all_sizes, []
+
+    def look(*arguments: Any, **more: Any) -> None:
+        marked_meanwhile.append((folder / unproven.recipe.compiling.marker).is_file())
+        real(*arguments, **more)
+
+    monkeypatch.setattr(prime, "ask_all_sizes", look)
+    result, lines, marked = compile_again(unproven, container_environment)
+    assert result["proven"]
+    assert not result["skipped"]
+    assert marked_meanwhile == [True]
+    assert marked == [True]
+    assert "complete, not proven; at most two starts to prove it, at most" in lines[0]
+    assert "$" in lines[0]
+    assert not any("compiling on" in line for line in lines)
+    assert lines[-1].endswith("· proven complete")
+    assert verify(unproven.recipe, unproven.commit, unproven.key)["kernel_files"] == result["files"]
+    again, lines, marked = compile_again(unproven, container_environment)
+    assert again["skipped"]
+    assert "already complete, proven" in lines[-1]
+
+
+def test_a_proof_start_that_fails_takes_nothing_away(unproven: Stack, container_environment: dict[str, str]) -> None:
+    manifest = Path(unproven.recipe.kernel_path(unproven.key)) / MANIFEST
+    before = manifest.read_text()
+    result, lines, marked = compile_again(unproven, {**container_environment, "STANDIN_FAULT": "die-at-load"})
+    assert not result["proven"]
+    assert marked == [True]
+    assert "not proven complete (the start to prove it failed: SGLang died while starting" in lines[-1]
+    assert manifest.read_text() == before
+    assert verify(unproven.recipe, unproven.commit, unproven.key)["kernel_files"] == result["files"]
