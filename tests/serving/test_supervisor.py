@@ -158,6 +158,16 @@ def test_fp8_kv_cache_is_refused_before_traffic(make: Make) -> None:
     assert container.said("[triage] error fp8-kv-cache: ")
 
 
+def test_without_drafting_an_fp8_cache_is_reported_and_serves(make: Make) -> None:
+    # A value that is the key by accident: the command line is said, and the key is not.
+    container = make(flags={"kv-cache-dtype": None, "speculative-algorithm": None, "crash-dump-folder": API_KEY})
+    container.supervisor.start()
+    assert container.said("[triage] error fp8-kv-cache: ")
+    assert container.said("--crash-dump-folder ***")
+    assert not any(API_KEY in line for line in container.lines)
+    container.supervisor.stop()
+
+
 def test_a_flipped_byte_in_a_shard_stops_the_start(make: Make) -> None:
     container = make()
     shard = sorted(Path(container.stack.recipe.model_path(container.stack.commit)).glob("model-*.safetensors"))[1]
