@@ -186,9 +186,12 @@ class Recipe(Data):
 
     def weights_folder(self, commit: str) -> str:
         """Path inside the weights volume; never shared between commits."""
-        if self.download.layout == "hub":
-            return f"{self.hub_folder}/snapshots/{commit}"
-        return f"{self.model.folder}/{commit}"
+        return f"{self.commits_folder}/{commit}"
+
+    @property
+    def commits_folder(self) -> str:
+        """Path inside the weights volume that holds a folder for each commit."""
+        return f"{self.hub_folder}/snapshots" if self.download.layout == "hub" else self.model.folder
 
     @property
     def hub_folder(self) -> str:

@@ -11,6 +11,7 @@ from serving.recipe import Recipe, kernel_key, load_recipe
 
 RECIPE_VARIABLE = "GLM_SERVING_RECIPE"
 DEFAULT_RECIPE = "glm-5.1-fp8-b200"
+_DOWNLOAD = "modal run -m serving.apps.pipeline::download_model"
 _RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
@@ -51,17 +52,36 @@ def _jobs_dict(recipe: Recipe) -> str:
     return f"{recipe.app}-jobs"
 
 
+def downloaded_commit(recipe: Recipe) -> str:
+    """Inside a container, the commit to work on when none was given: the recipe's, else the newest complete one on the
+    mounted volume. Raises ServingError.
+    """
+    from serving.manifest import MANIFEST
+
+    if recipe.model.pinned:
+        return recipe.model.revision
+    folder = Path(recipe.volumes.weights.mount_path) / recipe.commits_folder
+    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not manifests:
+        raise ServingError(
+            f"weights: volume {recipe.volumes.weights.name} has no complete download of {recipe.model.repo}. "
+            f"Next: {_DOWNLOAD}"
+        )
+    return manifests[-1].parent.name
+
+
 def _newest_commit(recipe: Recipe) -> str:
+    """The same from outside, through Modal's listing of the volume."""
     import modal
 
     from serving.manifest import MANIFEST
 
     name = recipe.volumes.weights.name
-    next_step = "Next: modal run -m serving.apps.pipeline::download_model"
+    next_step = f"Next: {_DOWNLOAD}"
     try:
-        entries = modal.Volume.from_name(name).listdir(recipe.model.folder, recursive=True)
+        entries = modal.Volume.from_name(name).listdir(recipe.commits_folder, recursive=True)
     except (modal.exception.NotFoundError, FileNotFoundError):
-        raise ServingError(f"volume {name} has no folder {recipe.model.folder}. {next_step}") from None
+        raise ServingError(f"volume {name} has no folder {recipe.commits_folder}. {next_step}") from None
     manifests = [entry for entry in entries if Path(entry.path).name == MANIFEST]
     if not manifests:
         raise ServingError(f"volume {name} has no complete weights of {recipe.model.repo}. {next_step}")

@@ -17,12 +17,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import modal
 
-from serving.apps.by_hand import pipeline_params
+from serving.apps.by_hand import downloaded_commit, pipeline_params
 from serving.apps.images import download_image, engine_image, volume
 from serving.apps.owner import app_tags
 from serving.errors import ServingError
@@ -108,7 +108,7 @@ if recipe.kernels:
         with _serving_errors("kernels"):
             _weights.reload()
             _kernels.reload()
-            commit = asked.get("commit") or _downloaded_commit()
+            commit = asked.get("commit") or downloaded_commit(recipe)
             key = asked.get("kernel_key") or kernel_key(recipe, commit)
             report = _reporter(asked, "kernels")
             return compile_kernels(recipe, commit, key, commit_volume=_kernels.commit, report=report)
@@ -131,7 +131,7 @@ def verify_setup(request=None):
     with _serving_errors("verify"):
         _weights.reload()
         _kernels.reload()
-        commit = asked.get("commit") or _downloaded_commit()
+        commit = asked.get("commit") or downloaded_commit(recipe)
         key = asked.get("kernel_key") or kernel_key(recipe, commit)
         found = verify(recipe, commit, key)
     kernels = f" · {found['kernel_files']} kernel files" if recipe.kernels else ""
@@ -158,19 +158,3 @@ def _asked(request: Any) -> dict[str, Any]:
 
 def _reporter(asked: dict[str, Any], default_job: str) -> Any:
     return partial(StackDict(params.jobs_dict).progress, asked.get("job") or default_job)
-
-
-def _downloaded_commit() -> str:
-    """The commit to work on when none was given: the recipe's, else the newest complete one on the volume."""
-    from serving.manifest import MANIFEST
-
-    if recipe.model.pinned:
-        return recipe.model.revision
-    folder = Path(recipe.volumes.weights.mount_path) / recipe.model.folder
-    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    if not manifests:
-        raise ServingError(
-            f"weights: volume {recipe.volumes.weights.name} has no complete download of {recipe.model.repo}. "
-            "Next: modal run -m serving.apps.pipeline::download_model"
-        )
-    return manifests[-1].parent.name
