@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,19 +224,27 @@ def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str
             place = f"{path.name} with engineArgs"
             recipe = recipe.with_engine_args(overrides)
     except (ValidationError, yaml.YAMLError, OSError) as error:
-        problems += _recipe_problems(place, error)
+        problems += _recipe_problems(place, error, overrides)
         return None
     check_recipe(path, recipe, overrides, problems, warnings)
     return recipe
 
 
-def _recipe_problems(place: str, error: Exception) -> list[str]:
+def _recipe_problems(place: str, error: Exception, overrides: Mapping[str, Any]) -> list[str]:
     if isinstance(error, ValidationError):
         return [
-            f"{place}: {'.'.join(str(part) for part in detail['loc']) or 'recipe'}: {detail['msg']}; edit the file"
+            f"{place}: {'.'.join(str(part) for part in detail['loc']) or 'recipe'}: {detail['msg']}; "
+            f"{_mend(str(detail['msg']), overrides)}"
             for detail in error.errors(include_url=False)
         ]
     return [f"{place}: {' '.join(str(error).split())}; edit the file"]
+
+
+def _mend(message: str, overrides: Mapping[str, Any]) -> str:
+    """Where the stack's `engineArgs` brought the trouble, the command that takes them away."""
+    words = re.findall(r"[\w-]+", message)
+    named = [f"`pulumi config rm --path engineArgs.{flag}`" for flag in overrides if flag in words]
+    return " and ".join(named) or "edit the file"
 
 
 def _explain(detail: Any) -> str:

@@ -38,6 +38,8 @@ class EngineModule(Protocol):
     """Flags that the engine takes and with which no replica could serve, each with the reason."""
     LEAST_ONE: frozenset[str]
     """Counts: an engine that takes a smaller number fails with it later, or works on nothing."""
+    MINUS_ONE: frozenset[str]
+    """Those of them that leave the choice to the engine by -1."""
     FRACTIONS: frozenset[str]
     """Shares of something: above 0 and below 1."""
     SUFFIXES: Mapping[str, int]

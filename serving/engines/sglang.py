@@ -29,11 +29,11 @@ SET_BY_THE_STACK = frozenset({
 })  # fmt: skip
 # More than one HTTP process: each imports the server anew, without the gate, and SGLang checks no key in them either.
 # The other modes serve by gRPC or from another module.
-_PAST_THE_GATE = "then the API key would not be asked for"
-_TLS = "then it speaks HTTPS, and the health probe and Modal's proxy in front of it speak HTTP"
-_MACHINES = "that takes several machines, and a replica is one"
-_HALF = "then it is one half of a server, whose other half no replica has"
-_NO_CHAT = "then it answers no chat requests"
+_PAST_THE_GATE = "the API key would not be asked for"
+_TLS = "it would speak HTTPS, and the health probe and Modal's proxy in front of it speak HTTP"
+_MACHINES = "it takes several machines, and a replica is one"
+_HALF = "it would be one half of a server, whose other half no replica has"
+_NO_CHAT = "it would answer no chat requests"
 UNSERVABLE = {
     **dict.fromkeys((
         "tokenizer-worker-num", "grpc-mode", "smg-grpc-mode", "grpc-port", "smg-http-sidecar-port",
@@ -42,13 +42,13 @@ UNSERVABLE = {
     **dict.fromkeys((
         "ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-keyfile-password", "enable-ssl-refresh",
     ), _TLS),
-    "fastapi-root-path": "then every path has it in front, and the gate and the health probe know none but their own",
-    "use-ray": "then it wants a Ray cluster, and a replica has none",
+    "fastapi-root-path": "every path would have it in front, and the gate and the health probe know none but their own",
+    "use-ray": "it would look for a Ray cluster, and a replica has none",
     **dict.fromkeys(("nnodes", "node-rank"), _MACHINES),
     **dict.fromkeys(("disaggregation-mode", "language-only"), _HALF),
     **dict.fromkeys(("is-embedding", "skip-tokenizer-init"), _NO_CHAT),
-    "checkpoint-engine-wait-weights-before-ready": "then it waits for weights that nobody sends",
-    "delete-ckpt-after-loading": "then the first replica deletes the weights that all of them share",
+    "checkpoint-engine-wait-weights-before-ready": "it would wait for weights that nobody sends",
+    "delete-ckpt-after-loading": "the first replica would delete the weights that all of them share",
 }  # fmt: skip
 LEAST_ONE = frozenset({
     "max-running-requests", "max-queued-requests", "max-total-tokens", "max-prefill-tokens", "context-length",
@@ -56,6 +56,7 @@ LEAST_ONE = frozenset({
     "data-parallel-size", "ep", "ep-size", "expert-parallel-size", "watchdog-timeout", "cuda-graph-max-bs",
     "speculative-num-steps", "speculative-eagle-topk", "speculative-num-draft-tokens",
 })  # fmt: skip
+MINUS_ONE: frozenset[str] = frozenset()
 FRACTIONS = frozenset({"mem-fraction-static"})
 METRICS_FLAG = ("enable-metrics", True)
 # `context-length` is none of these: it is the width of the table of requests, and that is a constant compiled into

@@ -26,15 +26,15 @@ COMPILING_LINE = re.compile(r"torch\.compile (?:took|takes) |Compiling a graph f
 SET_BY_THE_STACK = frozenset({
     "model", "revision", "served-model-name", "host", "port", "api-key", "config", "middleware", "download-dir",
 })  # fmt: skip
-_NO_DOOR = "then no server of OpenAI's API listens on the port that clients are led to"
-_TLS = "then it speaks HTTPS, and the health probe and Modal's proxy in front of it speak HTTP"
-_MACHINES = "that takes several machines or a balancer of their own, and a replica is one machine behind Modal's"
-_NO_CHAT = "then it answers no chat requests"
+_NO_DOOR = "no server of OpenAI's API would listen on the port that clients are led to"
+_TLS = "it would speak HTTPS, and the health probe and Modal's proxy in front of it speak HTTP"
+_MACHINES = "it takes several machines or a balancer of their own, and a replica is one machine behind Modal's"
+_NO_CHAT = "it would answer no chat requests"
 UNSERVABLE = {
     **dict.fromkeys(("headless", "grpc", "uds"), _NO_DOOR),
     **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers"), _TLS),
     "enable-ssl-refresh": _TLS,
-    "root-path": "then every path has it in front, and the gate and the health probe know none but their own",
+    "root-path": "every path would have it in front, and the gate and the health probe know none but their own",
     "hf-token": "a secret would be in the command line and the log; weights come from the volume, no token is needed",
     **dict.fromkeys(("nnodes", "node-rank", "master-addr", "master-port"), _MACHINES),
     **dict.fromkeys((
@@ -45,10 +45,11 @@ UNSERVABLE = {
     **dict.fromkeys(("tokens-only", "skip-tokenizer-init", "mm-encoder-only"), _NO_CHAT),
 }  # fmt: skip
 LEAST_ONE = frozenset({
-    "max-num-seqs", "max-num-batched-tokens", "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size",
-    "prefill-context-parallel-size", "decode-context-parallel-size", "api-server-count", "block-size",
-    "num-gpu-blocks-override", "kv-cache-memory-bytes",
+    "max-model-len", "max-num-seqs", "max-num-batched-tokens", "tensor-parallel-size", "pipeline-parallel-size",
+    "data-parallel-size", "prefill-context-parallel-size", "decode-context-parallel-size", "api-server-count",
+    "block-size", "num-gpu-blocks-override", "kv-cache-memory-bytes",
 })  # fmt: skip
+MINUS_ONE = frozenset({"max-model-len"})
 FRACTIONS = frozenset({"gpu-memory-utilization"})
 METRICS_FLAG = ("disable-log-stats", False)
 SHAPELESS_FLAGS = frozenset({

@@ -101,7 +101,15 @@ def test_engine_arguments_override_and_remove_flags() -> None:
 def test_tensor_parallelism_must_match_the_gpus() -> None:
     (problem,) = problems({**RECIPE, "engineArgs": {"tp": 4}})
     assert "tp is 4" in problem
+    assert problem.endswith("; `pulumi config rm --path engineArgs.tp`")
     assert "gpu.count is 8" in problem
+
+
+def test_a_flag_that_the_stack_sets_is_taken_away_by_a_command() -> None:
+    (problem,) = problems({**RECIPE, "engineArgs": {"api-key": "a-key-of-some-length", "watchdog-timeout": 60}})
+    assert "engine.flags: api-key: set by the stack itself (the API key by `apiKey`)" in problem
+    assert problem.endswith("; `pulumi config rm --path engineArgs.api-key`")
+    assert "a-key-of-some-length" not in problem
 
 
 def test_a_secret_value_is_never_part_of_a_message() -> None:
