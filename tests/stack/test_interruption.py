@@ -46,8 +46,11 @@ def test_kill_in_the_middle_of_the_download(new_project: Callable[..., Project])
             time.sleep(0.1)
         cli.send_signal(signal.SIGKILL)
         cli.wait()
+        project.hub.throttle(1_000_000)  # the job runs until the next `up` has found it, however slow this machine is
         project.stack.cancel()
-        outcome = project.up()
+        outcome = project.up(
+            on_output=lambda line: project.hub.throttle(None) if "attached to the job" in line else None
+        )
     finally:
         project.hub.throttle(None)
         end_orphans(project)
