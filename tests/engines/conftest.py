@@ -129,6 +129,25 @@ def run(argv: list[str], environment: dict[str, str], folder: Path, port: int) -
 
 
 @pytest.fixture(scope="session")
+def started() -> Iterator[list[Engine]]:
+    """Every engine that was started; ends those that are left."""
+    engines: list[Engine] = []
+    yield engines
+    for engine in engines:
+        engine.kill()
+
+
+@pytest.fixture(autouse=True)
+def ended_with_the_test(started: list[Engine]) -> Iterator[None]:
+    """What a test starts for itself ends with it: dozens of idle engines would slow the tests that follow."""
+    shared = len(started)  # those of a module or a session are there by now
+    yield
+    for engine in started[shared:]:
+        engine.kill()
+    del started[shared:]
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small checkpoint as a download leaves it."""
     store = Store(tmp_path_factory.mktemp("hub"))
@@ -139,9 +158,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iterator[Launch]:
-    """Starts engines; ends those that are left."""
-    engines: list[Engine] = []
+def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, started: list[Engine]) -> Launch:
+    """Starts engines."""
 
     def launch(
         *more: str,
@@ -173,12 +191,10 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Iter
             "TRITON_CACHE_DIR": f"{kernels}/triton",
             **env,
         }
-        engines.append(run(argv, environment, folder, port))
-        return engines[-1]
+        started.append(run(argv, environment, folder, port))
+        return started[-1]
 
-    yield launch
-    for engine in engines:
-        engine.kill()
+    return launch
 
 
 @pytest.fixture(scope="session")

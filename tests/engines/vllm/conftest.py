@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,9 +65,10 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, hub: tuple[Path, str], caches: Path) -> Iterator[Serve]:
-    """`serve(*words, without=…, model=…, key=…, ENV=…)`: starts servers; ends those that are left."""
-    engines: list[Engine] = []
+def server(
+    tmp_path_factory: pytest.TempPathFactory, hub: tuple[Path, str], caches: Path, started: list[Engine]
+) -> Serve:
+    """`serve(*words, without=…, model=…, key=…, ENV=…)`: starts servers."""
 
     def serve(
         *more: str,
@@ -96,12 +97,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, hub: tuple[Path, str], cach
             **({"VLLM_API_KEY": KEY} if key else {}),
             **env,
         }
-        engines.append(run(argv, environment, folder, port))
-        return engines[-1]
+        started.append(run(argv, environment, folder, port))
+        return started[-1]
 
-    yield serve
-    for engine in engines:
-        engine.kill()
+    return serve
 
 
 @pytest.fixture(scope="session")

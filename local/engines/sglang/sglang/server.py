@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from standin import checkpoint, http
 from standin.channel import first_word
 from standin.engine_client import EngineClient
-from standin.environment import scaled
+from standin.environment import look_again, scaled
 from standin.log import log, out, raw
 from standin.middleware import BearerKey
 
@@ -148,7 +148,7 @@ def _child_failed() -> NoReturn:
 
 async def _watch_scheduler(pid: int) -> None:
     while True:
-        await asyncio.sleep(scaled(_WATCH))
+        await asyncio.sleep(look_again(_WATCH))
         ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 (it does not wait)
         if ended:
             code = os.waitstatus_to_exitcode(status)
@@ -159,7 +159,7 @@ async def _watch_scheduler(pid: int) -> None:
 async def _drain_when_asked(endpoints: Endpoints, client: EngineClient) -> None:
     # SGLang looks every five seconds whether a SIGTERM came, which is why a stop takes so long.
     while not endpoints.stopping:  # noqa: ASYNC110
-        await asyncio.sleep(scaled(_DRAIN_LOOK))
+        await asyncio.sleep(look_again(_DRAIN_LOOK))
     while True:
         waiting = client.active
         log(

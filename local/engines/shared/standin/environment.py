@@ -52,6 +52,11 @@ def scaled(seconds: float) -> float:
     return seconds / speed()
 
 
+def look_again(seconds: float) -> float:
+    """The pause between two looks, for ever: scaled, but so long that an engine with nothing to do costs nothing."""
+    return max(0.05, scaled(seconds))
+
+
 @dataclass(frozen=True)
 class Fault:
     name: str

@@ -16,7 +16,7 @@ from standin import http
 from standin.application import Application
 from standin.channel import first_word
 from standin.engine_client import EngineClient
-from standin.environment import scaled
+from standin.environment import look_again
 from standin.generation import EngineDead
 from standin.middleware import BearerKey, Cors, add_by_path
 
@@ -232,7 +232,7 @@ class _Ending:
 
     async def watchdog(self) -> None:
         while True:
-            await asyncio.sleep(scaled(_WATCHDOG))
+            await asyncio.sleep(look_again(_WATCHDOG))
             if (
                 self._client.lost.is_set()
                 and not self.by_signal
