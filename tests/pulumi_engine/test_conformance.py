@@ -127,6 +127,10 @@ STORY: dict[str, tuple[Callable[[Lab], Outcome], int, list[str]]] = {
 }
 
 
+AT_ONCE = {"drift is refreshed"}
+"""Steps in which both engines ask about all things at the same time, so that the operations come as answers do."""
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
     """The outcomes of each step by engine: `bundled`, and `cli` where there is one; both at the same time."""
@@ -153,7 +157,8 @@ def test_same_operations_and_exit_code(told: dict[str, dict[str, Outcome]], name
     _, code, operations = STORY[name]
     for engine, outcomes in told.items():
         outcome = outcomes[name]
-        assert (outcome.code, outcome.operations) == (code, operations), f"{engine}: {outcome.text}"
+        done = sorted(outcome.operations) if name in AT_ONCE else outcome.operations
+        assert (outcome.code, done) == (code, operations), f"{engine}: {outcome.text}"
 
 
 @pytest.mark.parametrize("name", STORY)
