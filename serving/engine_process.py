@@ -13,6 +13,7 @@ from typing import IO
 from serving.log_pump import LogPump
 
 _PIPE_DRAIN_SECONDS = 2.0
+_PUMP_NICENESS = 10
 
 
 class EngineProcess:
@@ -47,6 +48,9 @@ class EngineProcess:
         threading.Thread(target=self._wait, daemon=True).start()
 
     def _read(self, stream: IO[str]) -> None:
+        # Lines come in the very moment in which a first token is due; forwarding them can wait for a core.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PUMP_NICENESS)
         with stream:
             self.pump.run(stream)
 
