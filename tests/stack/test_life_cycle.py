@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -169,6 +170,9 @@ def test_no_secret_is_found_anywhere(project: Project) -> None:
 def test_destroy_leaves_only_what_is_retained_and_says_so(project: Project) -> None:
     outcome = project.destroy()
     assert not outcome.failed, outcome.text
+    deadline = time.monotonic() + 20  # a stopped app's containers drain first
+    while project.containers() and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert project.containers() == set()
     assert "cycle-weights" in project.modal("volume", "list")
     assert "cycle-kernels" not in project.modal("volume", "list")
