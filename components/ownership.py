@@ -19,6 +19,7 @@ from components import modal_api
 from components.dynamic import DeploymentError
 
 OWNER = ".owner"
+_ADOPTED = " adopted"
 OWNED = "GLM_SERVING_OWNED"
 """Key of every secret that some stack has made."""
 
@@ -34,20 +35,22 @@ def take(environment: str, volume: str, folder: str = "") -> str:
     return owner
 
 
-def has_owner(environment: str, volume: str) -> bool:
-    return bool(_owner(environment, volume))
+def made_by_a_stack(environment: str, volume: str) -> bool:
+    """False for a volume that was there before the stack that owns it, too: put back after a change it still was."""
+    content = _owner(environment, volume)
+    return bool(content) and not content.endswith(_ADOPTED)
 
 
-def take_volume(environment: str, volume: str, stack: str, mine: str | None = None) -> str:
+def take_volume(environment: str, volume: str, stack: str, *, adopted: bool, mine: str | None = None) -> str:
     """The same for a whole volume. Raises DeploymentError where it is another stack's and `mine` is no proof of it."""
-    token, _, owner = _owner(environment, volume).partition(" ")
+    token, _, owner = _owner(environment, volume).removesuffix(_ADOPTED).partition(" ")
     if owner not in ("", stack) and token != mine:
         raise DeploymentError(
             f"volume {volume} belongs to the stack {owner}; give this stack's recipe a volume name of its own, or, if "
             f"that stack is gone, `modal volume rm {volume} {OWNER} --env {environment}`, then `pulumi up` again"
         )
     token = new_token()
-    modal_api.write_volume_file(environment, volume, OWNER, f"{token} {stack}".encode())
+    modal_api.write_volume_file(environment, volume, OWNER, f"{token} {stack}{_ADOPTED if adopted else ''}".encode())
     return token
 
 

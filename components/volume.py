@@ -19,10 +19,10 @@ class VolumeProvider(Provider):
     def create(self, props: Properties) -> CreateResult:
         volume_id, is_new = modal_api.ensure_volume(props["environment"], props["name"], int(props["version"]))
         # Somebody's own, and maybe used for more than this stack: it is not ours to delete.
-        adopted = not is_new and not ownership.has_owner(props["environment"], props["name"])
+        adopted = not is_new and not ownership.made_by_a_stack(props["environment"], props["name"])
         if not is_new:
             say(f"volume {props['name']}", "exists already, taken over with its content")
-        owner = ownership.take_volume(props["environment"], props["name"], props["stack"])
+        owner = ownership.take_volume(props["environment"], props["name"], props["stack"], adopted=adopted)
         return CreateResult(
             volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id, "owner": owner, "adopted": adopted}
         )
@@ -30,7 +30,9 @@ class VolumeProvider(Provider):
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         owner = olds["owner"]
         if olds.get("stack") != news["stack"]:
-            owner = ownership.take_volume(news["environment"], news["name"], news["stack"], mine=owner)
+            owner = ownership.take_volume(
+                news["environment"], news["name"], news["stack"], adopted=olds["adopted"], mine=owner
+            )
         return UpdateResult({**olds, **inputs_of(news, INPUTS), "owner": owner})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
