@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -103,21 +103,9 @@ def _message_of(answer: Answer) -> dict[str, Any] | str:
 
 def warm_up(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None:
     """Sends the four, one after the other. Raises ServingError at the first that is not answered properly."""
-    limit = recipe.deadlines.warmup_request
     for number, warmup in enumerate(requests := warmup_requests(recipe), 1):
         started = time.monotonic()
-        try:
-            answer = request(recipe.port, "POST", CHAT_PATH, payload=warmup.payload, api_key=api_key, timeout=limit)
-            problem = problem_of(answer)
-        except TimeoutError:
-            problem = f"no answer within {limit:.0f} s"
-        except (OSError, http.client.HTTPException) as error:
-            problem = f"connection lost ({error.__class__.__name__}: {error})"
-        if problem:
-            raise ServingError(
-                f"warm-up {number}/{len(requests)} ({warmup.name}) failed: {problem}. "
-                "Next: read the engine's lines in `modal app logs`, mend the cause, then pulumi up"
-            )
+        _send(recipe, api_key, warmup.payload, problem_of, f"warm-up {number}/{len(requests)} ({warmup.name})")
         out(f"[warmup] {number}/{len(requests)} {warmup.name}: {time.monotonic() - started:.1f} s")
 
 
@@ -149,18 +137,28 @@ def _ask(recipe: Recipe, api_key: str, tokens: int, first: str) -> None:
         "messages": [{"role": "user", "content": prompt_of(tokens, first)}],
         "max_tokens": _ANSWER_TOKENS,
     }
+    _send(recipe, api_key, payload, _no_message_in, f"warm-up: a prompt of {tokens} tokens")
+
+
+def _no_message_in(answer: Answer) -> str | None:
+    """What it says to a text without a question is its own affair."""
+    message = _message_of(answer)
+    return message if isinstance(message, str) else None
+
+
+def _send(
+    recipe: Recipe, api_key: str, payload: dict[str, Any], problem_in: Callable[[Answer], str | None], what: str
+) -> None:
+    """Raises ServingError, naming `what`, where there is no answer or a problem in it."""
     limit = recipe.deadlines.warmup_request
     try:
-        answer = request(recipe.port, "POST", CHAT_PATH, payload=payload, api_key=api_key, timeout=limit)
-        message = _message_of(answer)
-        # What it says to a text without a question is its own affair.
-        problem = message if isinstance(message, str) else None
+        problem = problem_in(request(recipe.port, "POST", CHAT_PATH, payload=payload, api_key=api_key, timeout=limit))
     except TimeoutError:
         problem = f"no answer within {limit:.0f} s"
     except (OSError, http.client.HTTPException) as error:
         problem = f"connection lost ({error.__class__.__name__}: {error})"
     if problem:
         raise ServingError(
-            f"warm-up: a prompt of {tokens} tokens failed: {problem}. "
+            f"{what} failed: {problem}. "
             "Next: read the engine's lines in `modal app logs`, mend the cause, then pulumi up"
         )
