@@ -52,19 +52,15 @@ class KernelsProvider(ArtifactProvider):
     def _compile(self, props: Properties, *, prove: bool) -> Properties:
         """`prove`: also where the artifact is complete. `proofTimeout` is among the outputs where that was tried."""
         artifact = self.inspect(props)
-        complete = artifact is not None and not artifact.problems
         tried: Properties = {}
-        if complete and not (prove and artifact and not _proven(artifact)):
+        if artifact and not artifact.problems and (_proven(artifact) or not prove):
             # No container with eight GPUs is started to find out that there is nothing to do.
             say("kernels", f"{props['key']} is complete on the volume, not compiled again")
         else:
-            if complete:
-                say(
-                    "kernels",
-                    f"proving {props['key']}, at most two starts, less than to compile it: {props['estimate']}",
-                )
-            else:
-                say("kernels", f"compiling {props['key']}: {props['estimate']}")
+            what = f"compiling {props['key']}"
+            if artifact and not artifact.problems:
+                what = f"proving {props['key']}, at most two starts, less than to compile it"
+            say("kernels", f"{what}: {props['estimate']}")
             name = f"kernels/{props['key']}"
             job = Job.of(props, "compile_deepgemm", name, commit=props["commit"], kernel_key=props["key"])
             done = run_job(job, lambda line: say("kernels", line.removeprefix("kernels: ")))
