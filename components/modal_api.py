@@ -29,6 +29,12 @@ class Absent(DeploymentError):
     __module__ = "builtins"
 
 
+class Unreachable(DeploymentError):
+    """No answer from Modal: whatever was asked about may well go on there."""
+
+    __module__ = "builtins"
+
+
 @contextlib.contextmanager
 def explained(doing: str, environment: str) -> Iterator[None]:
     """Turns what the SDK raises into one line a person can act on; what is not there is Absent."""
@@ -50,7 +56,7 @@ def explained(doing: str, environment: str) -> Iterator[None]:
             ) from None
         raise Absent(f"{doing}: {one_line(error)}; `pulumi up --refresh` makes it anew") from None
     except (modal_errors.ConnectionError, modal_errors.ServiceError, OSError) as error:
-        raise DeploymentError(
+        raise Unreachable(
             f"{doing}: cannot reach Modal at {server_url()} ({one_line(error)}); check the network and "
             "MODAL_SERVER_URL, then `pulumi up` again: it carries on from here"
         ) from None
@@ -399,6 +405,16 @@ def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, A
                 f"the job failed with {type(error).__name__}: {one_line(error)}; `modal app logs` of the pipeline app "
                 "shows where, `pulumi up` tries again"
             ) from None
+
+
+def cancel_call(call_id: str, environment: str) -> None:
+    """Ends the function where it runs; one that has ended already stays as it is. A job gets an exception, so that it
+    can commit what it has; its container goes after its scaledown window.
+    """
+    import modal
+
+    with explained(f"call {call_id}", environment):
+        modal.FunctionCall.from_id(call_id).cancel()
 
 
 def stack_dict(environment: str, name: str) -> Any:
