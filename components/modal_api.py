@@ -200,6 +200,29 @@ def secret_has_keys(environment: str, name: str, keys: list[str]) -> bool:
     return True
 
 
+def secret_keys(environment: str, name: str) -> set[str] | None:
+    """The names of all the secret's keys, or None where there is no secret of that name."""
+    import modal
+
+    try:
+        with explained(f"secret {name}", environment):
+            secret = modal.Secret.from_name(name, environment_name=environment)
+            secret.hydrate()
+            # Part of what Modal answers; the SDK has no public name for it.
+            return set(secret._get_metadata().keys)
+    except Absent:
+        return None
+
+
+def rewrite_secret(environment: str, name: str, values: dict[str, str]) -> None:
+    """Makes these the secret's values, and takes away every other key; one that is there keeps its id."""
+    import modal
+
+    with explained(f"secret {name}", environment):
+        # What `modal secret create --force` calls. Its command line would need the values in a file or an argument.
+        modal.Secret._create_deployed(name, values, environment_name=environment, overwrite=True)
+
+
 def write_secret(environment: str, name: str, values: dict[str, str]) -> None:
     """Creates the secret with these values, or sets them in the one of that name."""
     import modal

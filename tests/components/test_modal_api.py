@@ -30,8 +30,12 @@ def test_a_secret_is_known_by_its_keys() -> None:
     modal_api.write_secret("main", "api-secret", {"TOKEN": "two"})
     assert modal_api.secret_has_keys("main", "api-secret", ["TOKEN"])
     assert not modal_api.secret_has_keys("main", "api-secret", ["TOKEN", "OTHER"])
+    assert modal_api.secret_keys("main", "api-secret") == {"TOKEN"}
+    modal_api.rewrite_secret("main", "api-secret", {"OTHER": "three"})
+    assert modal_api.secret_keys("main", "api-secret") == {"OTHER"}
     modal_api.delete_secret("main", "api-secret")
     modal_api.delete_secret("main", "api-secret")
+    assert modal_api.secret_keys("main", "api-secret") is None
 
 
 def test_what_is_not_there_is_no_error() -> None:
