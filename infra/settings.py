@@ -6,15 +6,18 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from infra import capacity
+from infra import capacity, schedule
+from infra.budget import Budget
 from infra.capacity import CapacityConfig
 from infra.recipe_check import check_recipe
+from infra.schedule import Change, KeepWarm, Schedule
 from serving.params import Capacity, Scaling
 from serving.recipe import Recipe, load_recipe
 from serving.recipe_sections import Data, FlagValue
@@ -66,6 +69,9 @@ class StackConfig(Data):
     recipe: str
     environment: str = Field("main", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$", max_length=64)
     scaling: ScalingConfig = ScalingConfig()
+    schedule: Schedule | None = None
+    keep_warm: KeepWarm | None = None
+    budget: Budget | None = None
     ingress: Literal["web", "server"] = "web"
     allow_cold_start503: bool = False
     proxy_auth: bool = False
@@ -96,6 +102,9 @@ class Settings:
     recipe: Recipe
     environment: str
     scaling: Scaling
+    schedule: Schedule | None
+    keep_warm: KeepWarm | None
+    budget: Budget | None
     ingress: Literal["web", "server"]
     proxy_auth: bool
     capacity: Capacity
@@ -140,7 +149,7 @@ def load_settings(
         parsed = StackConfig.model_validate(values)
     except ValidationError as error:
         problems += [_explain(detail) for detail in error.errors(include_url=False)]
-    problems += _ingress_problems(values) + _proxy_problems(values)
+    problems += _ingress_problems(values) + _proxy_problems(values) + schedule.problems(values)
     warnings: list[str] = []
     recipe = _load_recipe(values, problems, warnings)
     problems += capacity.problems(values, recipe)
@@ -150,6 +159,9 @@ def load_settings(
         recipe=recipe,
         environment=parsed.environment,
         scaling=Scaling.model_validate(parsed.scaling.to_json()),
+        schedule=parsed.schedule,
+        keep_warm=parsed.keep_warm,
+        budget=parsed.budget,
         ingress=parsed.ingress,
         proxy_auth=parsed.proxy_auth,
         capacity=Capacity(
@@ -166,7 +178,7 @@ def load_settings(
         smoke_test=parsed.smoke_test,
         retain_weights=parsed.retain_weights,
         protect_weights=parsed.protect_weights,
-        warnings=warnings,
+        warnings=[*warnings, *schedule.warnings(parsed.schedule, parsed.keep_warm, datetime.now(UTC))],
     )
 
 
@@ -250,7 +262,8 @@ def _mend(message: str, overrides: Mapping[str, Any]) -> str:
 def _explain(detail: Any) -> str:
     """One problem: its key, what was found, what is allowed, and the command that mends it."""
     loc = [str(part) for part in detail["loc"]]
-    key = ".".join(loc)
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).removeprefix(".")
+    path = f"'{key}'" if "[" in key else key  # a shell would take the brackets for a pattern
     kind, context = detail["type"], detail.get("ctx", {})
     found = f"found {detail['input']!r}"
     if loc and loc[0] in SECRETS:
@@ -258,11 +271,11 @@ def _explain(detail: Any) -> str:
     if kind == "extra_forbidden":
         allowed = sorted(_allowed_names(loc[:-1]))
         return (
-            f"{key}: no such key; the keys here are {', '.join(allowed)}; `pulumi config rm {_path_option(loc)}{key}`"
+            f"{key}: no such key; the keys here are {', '.join(allowed)}; `pulumi config rm {_path_option(loc)}{path}`"
         )
     if kind == "missing":
-        return f"{key}: is required; `pulumi config set {_path_option(loc)}{key} …`"
-    mend = f"`pulumi config set {'--secret ' if loc and loc[0] in SECRETS else ''}{_path_option(loc)}{key} …`"
+        return f"{key}: is required; `pulumi config set {_path_option(loc)}{path} …`"
+    mend = f"`pulumi config set {'--secret ' if loc and loc[0] in SECRETS else ''}{_path_option(loc)}{path} …`"
     message = str(context["error"]) if "error" in context else _lower(detail["msg"])
     return f"{key}: {found}, {message}; {mend}"
 
@@ -276,6 +289,13 @@ def _path_option(loc: list[str]) -> str:
 
 
 def _allowed_names(parents: list[str]) -> list[str]:
-    nested: dict[str, type[Data]] = {"scaling": ScalingConfig, "capacity": CapacityConfig}
-    model = nested.get(".".join(parents), StackConfig)
+    nested: dict[str, type[Data]] = {
+        "scaling": ScalingConfig,
+        "capacity": CapacityConfig,
+        "schedule": Schedule,
+        "schedule.changes": Change,
+        "keepWarm": KeepWarm,
+        "budget": Budget,
+    }
+    model = nested.get(".".join(part for part in parents if not part.isdigit()), StackConfig)
     return [field.alias or name for name, field in model.model_fields.items()]

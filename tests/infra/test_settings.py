@@ -162,12 +162,16 @@ def test_the_defaults_that_pulumi_lists_are_the_programs_own() -> None:
 
 
 def test_the_readme_lists_every_key() -> None:
+    from infra.budget import Budget
     from infra.capacity import CapacityConfig
+    from infra.schedule import KeepWarm, Schedule
     from infra.settings import RECIPES, ScalingConfig, StackConfig
 
     table = "".join(line for line in (RECIPES.parent / "README.md").read_text().splitlines() if line.startswith("| `"))
-    keys = [alias for model in (StackConfig, ScalingConfig, CapacityConfig) for alias in _aliases(model)]
-    told_by_their_own = {"scaling", "capacity", "nonpreemptible"}  # sections, and what is there to be refused
+    models = (StackConfig, ScalingConfig, CapacityConfig, Schedule, KeepWarm, Budget)
+    keys = [alias for model in models for alias in _aliases(model)]
+    sections = {"scaling", "capacity", "schedule", "keepWarm", "budget"}
+    told_by_their_own = {*sections, "nonpreemptible"}  # the latter is there to be refused
     assert [key for key in keys if f"{key}`" not in table and key not in told_by_their_own] == []
 
 
