@@ -42,6 +42,7 @@ class LlmStack(pulumi.ComponentResource):
         hf_token_is_ambient: bool = False,
         api_key: pulumi.Input[str] | None = None,
         api_key_rotation: int = 0,
+        api_key_grace: int = 86400,
         capacity: Capacity | None = None,
         proxy_auth: bool = False,
         strategy: Literal["rolling", "recreate"] = "rolling",
@@ -51,7 +52,8 @@ class LlmStack(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`hf_token` may be left out where the secret exists on Modal, and overwrites none that exists when it is only
-        ambient (HF_TOKEN of whoever types); `api_key` is generated when left out.
+        ambient (HF_TOKEN of whoever types); `api_key` is generated when left out, and the one before a rotation is
+        accepted for `api_key_grace` seconds more.
         """
         super().__init__("glm-serving:index:LlmStack", name, None, opts)
         self.recipe, self.environment = recipe, environment
@@ -90,17 +92,16 @@ class LlmStack(pulumi.ComponentResource):
             ambient=hf_token_is_ambient,
             opts=self._child(),
         )
-        self.api_key = pulumi.Output.secret(
-            api_key if api_key is not None else ApiKey("api-key", rotation=api_key_rotation, opts=self._child()).value
-        )
+        key = ApiKey("api-key", given=api_key, rotation=api_key_rotation, opts=self._child()).value
         api_secret = ModalSecret(
             "api-secret",
             environment=environment,
             name=secrets.api_key.name,
             keys=[secrets.api_key.key],
-            values={secrets.api_key.key: self.api_key},
+            values={secrets.api_key.key: key},
             set_with="pulumi config set --secret apiKey …",
             stack=owner,
+            grace=api_key_grace,
             opts=self._child(),
         )
 
@@ -199,8 +200,9 @@ class LlmStack(pulumi.ComponentResource):
             opts=self._child(depends_on=[verification]),
         )
         self.url, self.version = app.url, app.version
+        over: pulumi.Output[float] | pulumi.Output[int] = app.version
         if smoke_test:
-            SmokeTest(
+            over = SmokeTest(
                 "smoke-test",
                 environment=environment,
                 app=app.name,
@@ -211,7 +213,7 @@ class LlmStack(pulumi.ComponentResource):
                 adopted_version=app.adoptedVersion,
                 release=app.release,
                 jobs_dict=self.jobs_dict,
-                api_key=self.api_key,
+                api_key=key,
                 served_name=recipe.model.served_name,
                 ask_as=app.release.apply(lambda release: recipe.engine_module.name_of_release(recipe, release)),
                 requests_metric=recipe.engine_module.REQUESTS_METRIC,
@@ -220,7 +222,9 @@ class LlmStack(pulumi.ComponentResource):
                 estimate=estimates.one_replica(recipe, scaling, capacity),
                 questions=[question.to_json() for question in recipe.smoke_test],
                 opts=self._child(),
-            )
+            ).seconds
+        # Told once every replica takes it: an `up` that fails leaves clients the key before.
+        self.api_key = pulumi.Output.secret(pulumi.Output.all(key, over).apply(lambda both: both[0]))
         if pulumi.runtime.is_dry_run():
             pulumi.log.info(estimates.plan(recipe, scaling, ingress, capacity), resource=self)
         self.register_outputs({"url": self.url, "version": self.version})

@@ -2,6 +2,7 @@
 
 Without `values` it only takes over: an existing secret with the right keys is left as it is, and so is one that this
 stack wrote when it had a value. One that was there before this stack, or that other stacks may share, outlives it.
+With `grace` the value before a rotation stays valid for a while (serving/engines/previous_key.py).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components import modal_api, ownership
-from components.dynamic import DeploymentError, Properties, Provider, compare, inputs_of, say
+from components.dynamic import DeploymentError, Properties, Provider, changed, compare, inputs_of, say
+from serving.engines import previous_key
 
-INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared", "ambient")
+INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared", "ambient", "grace")
 
 
 class SecretProvider(Provider):
@@ -23,15 +25,20 @@ class SecretProvider(Provider):
         # Modal merges keys into a secret and never drops one, so other keys need another secret.
         known = _with_known_values(olds, news)
         result = compare(olds, known, replace=("environment", "name", "keys"), update=("values", "stack"))
+        if changed(olds, known, ["values"]) and news.get("grace") is not None:
+            say(f"secret {news['name']}", _mixed_window(int(news["grace"])))
+        result.changes = result.changes or _ends_grace(olds, news)
         # In this order, so that a change that failed and was put back leaves no deletion of the secret behind.
         result.delete_before_replace = True
         return result
 
     def create(self, props: Properties) -> CreateResult:
-        return CreateResult(f"{props['environment']}/{props['name']}", self._write(props))
+        before = {} if props.get("grace") is None else previous_key.NOBODY
+        return CreateResult(f"{props['environment']}/{props['name']}", self._write(props, before))
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        return UpdateResult(self._write(_with_known_values(olds, news), olds.get("stack")))
+        news = _with_known_values(olds, news)
+        return UpdateResult(self._write(news, _value_before(olds, news), olds.get("stack")))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         if not modal_api.secret_has_keys(props["environment"], props["name"], props["keys"]):
@@ -47,7 +54,8 @@ class SecretProvider(Provider):
         else:
             modal_api.delete_secret(environment, name)
 
-    def _write(self, props: Properties, stack_before: str | None = None) -> Properties:
+    def _write(self, props: Properties, before: dict[str, str], stack_before: str | None = None) -> Properties:
+        """`before`: what the secret says of the value before this one. Returns the outputs."""
         environment, name, keys = props["environment"], props["name"], props["keys"]
 
         def has(*wanted: str) -> bool:
@@ -56,7 +64,8 @@ class SecretProvider(Provider):
         mark = ownership.secret_mark(props["stack"])
         ours = has(mark) or (stack_before is not None and has(ownership.secret_mark(stack_before)))
         if props.get("values") and (ours or not has()):
-            modal_api.write_secret(environment, name, {**props["values"], ownership.OWNED: "1", mark: props["stack"]})
+            marks = {ownership.OWNED: "1", mark: props["stack"]}
+            modal_api.write_secret(environment, name, {**props["values"], **before, **marks})
         elif has(ownership.OWNED, *keys) and props["shared"]:
             say(f"secret {name}", "is another stack's, used as it is")
         elif props.get("values") and has(ownership.OWNED):
@@ -69,7 +78,7 @@ class SecretProvider(Provider):
             say(f"secret {name}", f"exists already, used as it is; `{props['setWith']}` would change it")
         elif props.get("values"):
             say(f"secret {name}", f"exists already, taken over: its {', '.join(keys)} is this stack's from now on")
-            modal_api.write_secret(environment, name, props["values"])
+            modal_api.write_secret(environment, name, {**props["values"], **before})
         elif has(*keys):
             say(f"secret {name}", "exists already, taken over as it is")
         else:
@@ -79,6 +88,31 @@ class SecretProvider(Provider):
             )
         # Containers read a secret when they start: a new generation tells the app to bring up new ones.
         return {**inputs_of(props, INPUTS), "generation": f"{time.time():.0f}"}
+
+
+def _value_before(olds: Properties, news: Properties) -> dict[str, str]:
+    """Nothing where what the secret says of it already stays true."""
+    if news.get("grace") is None or not (changed(olds, news, ["values"]) or _ends_grace(olds, news)):
+        return {}
+    (value,) = (olds.get("values") or {"": ""}).values()
+    return previous_key.for_secret(value, news["grace"]) if value and news["grace"] else previous_key.NOBODY
+
+
+def _ends_grace(olds: Properties, news: Properties) -> bool:
+    """A value before this one must not be accepted any longer."""
+    return bool(olds.get("grace")) and news.get("grace") == 0
+
+
+def _mixed_window(seconds: int) -> str:
+    if not seconds:
+        return (
+            "another value: each replica takes the old one or the new one until the last old replica is gone, and "
+            "clients with the other get 401 (apiKeyGrace is 0)"
+        )
+    return (
+        f"another value: the one before is accepted for {seconds / 3600:.3g} h more, so no client gets 401 that "
+        "changes over between the end of `pulumi up` and then"
+    )
 
 
 def _with_known_values(olds: Properties, news: Properties) -> Properties:
@@ -105,11 +139,13 @@ class ModalSecret(Resource, module="modal", name="Secret"):
         stack: str,
         shared: bool = False,
         ambient: bool = False,
+        grace: int | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`set_with` is the command that gives the stack the missing value, for the error that asks for it. A `shared`
         secret may be another stack's, and is never deleted; `stack` is this one. With `ambient` the values just
-        happen to be there, and overwrite none that somebody set.
+        happen to be there, and overwrite none that somebody set. `grace`: seconds for which the value before stays
+        valid, for a secret of one key that serving/engines/gate.py checks.
         """
         props = {
             "environment": environment,
@@ -120,6 +156,7 @@ class ModalSecret(Resource, module="modal", name="Secret"):
             "stack": stack,
             "shared": shared,
             "ambient": ambient,
+            "grace": grace,
             "generation": None,
         }
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["values"]))

@@ -13,6 +13,9 @@ gate everything needs `Authorization: Bearer <key>` but two things:
   have, answers by itself. That it does so takes both headers of a preflight (Starlette: one without `Origin` is a
   plain request to it), and without the key no `OPTIONS` may reach a route: the one of the metrics answers any method.
 
+After a rotation the key before is taken as well, for a while (serving/engines/previous_key.py): such a request goes on
+with the current key, for the engine's own check.
+
 No hop and no buffer: what an allowed request and its answer are made of goes through as it came. `/metrics` alone gets
 the supervisor's own metrics (the file named by GLM_SERVING_METRICS_FILE) behind the engine's, and with them how many
 requests wait for the first byte of their answer (serving/engines/unanswered.py).
@@ -29,6 +32,7 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from serving.engines.previous_key import PreviousKey
 from serving.engines.unanswered import Unanswered
 
 METRICS_FILE_VARIABLE = "GLM_SERVING_METRICS_FILE"
@@ -57,11 +61,14 @@ class Gate:
     def __init__(self, app: App, api_key: Key = _vllm_key) -> None:
         self.app = app
         self._api_key = api_key
+        self._previous_key = PreviousKey()
         self._unanswered = Unanswered()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or _is_open(scope) or self._has_key(scope):
+        if scope["type"] not in ("http", "websocket") or _is_open(scope):
             await self._pass_on(scope, receive, send)
+        elif (let_in := self._with_key(scope)) is not None:
+            await self._pass_on(let_in, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
@@ -89,13 +96,20 @@ class Gate:
             return _with_more(own + self._unanswered.metrics_text().encode(), scope, receive, send)
         return scope, receive, send
 
-    def _has_key(self, scope: Scope) -> bool:
+    def _with_key(self, scope: Scope) -> Scope | None:
+        """The request as the engine gets it: as it came, or with the key before exchanged; None without a key."""
         key = self._api_key()
         scheme, _, given = (_header(scope["headers"], b"authorization") or b"").partition(b" ")
         if not key or scheme.lower() != b"bearer":
-            return False
+            return None
         # Of digests: how long the comparison takes tells neither the key's characters nor its length.
-        return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(key.encode()).digest())
+        digest = hashlib.sha256(given).digest()
+        if hmac.compare_digest(digest, hashlib.sha256(key.encode()).digest()):
+            return scope
+        if not self._previous_key.is_key_of(digest):
+            return None
+        others = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
+        return {**scope, "headers": [*others, (b"authorization", b"Bearer " + key.encode())]}
 
 
 def _is_open(scope: Scope) -> bool:

@@ -3,7 +3,8 @@
 SGLang has no option for a middleware (0.5.10.post1 and 0.5.16 looked at; 0.5.16's plugins are installed packages with
 entry points, which an untouched image has none of). So the gate goes onto the server's FastAPI object the moment the
 server's own code has imported it, and `sglang.launch_server` then runs as if it had been started itself: same order of
-imports, same `__main__` in its child processes, same exit status. SGLang's own key check stays in place, outside.
+imports, same `__main__` in its child processes, same exit status. The gate stands in front of all middleware, SGLang's
+own key check among it, which stays in place and would refuse the key before a rotation.
 
 The key is read from the running server's arguments (`--config` file), at each request.
 """
@@ -46,13 +47,19 @@ class _GateInstaller(importlib.abc.MetaPathFinder):
 
 
 def guard(app: object) -> None:
-    """Puts the gate onto SGLang's app (a FastAPI object that gets `server_args` before it serves)."""
+    """Puts the gate in front of SGLang's app (a FastAPI object that gets `server_args` before it serves).
+
+    SGLang adds middleware until it serves, and the one added last comes first; what is built of them all, at the first
+    message of the web server, is the place to stand in front of.
+    """
     from serving.engines.gate import Gate
+
+    build = app.build_middleware_stack  # type: ignore[attr-defined]
 
     def key() -> str | None:
         return getattr(getattr(app, "server_args", None), "api_key", None)
 
-    app.add_middleware(Gate, api_key=key)  # type: ignore[attr-defined]
+    app.build_middleware_stack = lambda: Gate(build(), api_key=key)  # type: ignore[attr-defined]
 
 
 def _refused(name: str) -> str | None:

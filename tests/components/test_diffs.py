@@ -51,7 +51,13 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (SecretProvider(), {"name": "s", "keys": ["A"], "values": {"A": "1"}}, {"keys": ["B"]}, (True, ["keys"])),
         (SecretProvider(), {"name": "s", "keys": ["A"], "values": {"A": "1"}}, {"values": None}, (False, [])),
         (SecretProvider(), {"name": "s", "keys": ["A"], "values": None}, {"values": {"A": "1"}}, (True, [])),
-        (ApiKeyProvider(), {"rotation": 0.0}, {"rotation": 1}, (True, ["rotation"])),
+        (SecretProvider(), {"name": "s", "grace": 60.0}, {"grace": 0}, (True, [])),
+        (SecretProvider(), {"name": "s", "grace": 0.0}, {"grace": 60}, (False, [])),  # for the next rotation
+        (SecretProvider(), {"name": "s"}, {"grace": 60}, (False, [])),  # a state that does not know
+        (ApiKeyProvider(), {"rotation": 0.0, "value": "a"}, {"rotation": 1}, (True, ["rotation"])),
+        (ApiKeyProvider(), {"rotation": 0.0, "value": "a"}, {"given": "b"}, (True, [])),
+        (ApiKeyProvider(), {"rotation": 0.0, "value": "a"}, {"given": "a"}, (False, [])),
+        (ApiKeyProvider(), {"rotation": 0.0, "value": "a", "given": "a"}, {"given": None}, (False, [])),
         (WeightsProvider(), {"revision": "main", "problems": []}, {"estimate": "x"}, (False, [])),
         (WeightsProvider(), {"revision": "main", "problems": ["a is missing"]}, {}, (True, [])),
         (WeightsProvider(), {"revision": "main", "problems": []}, {"revision": "v2"}, (True, ["revision"])),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serving.engines import previous_key
 from serving.engines.gate import METRICS_FILE_VARIABLE, Gate
 from serving.engines.unanswered import UNANSWERED_METRIC
 from serving.monitor import read_metrics
@@ -148,6 +149,37 @@ def test_an_engine_without_a_key_is_closed(key: str | None) -> None:
     assert not app.called_with
 
 
+def test_after_a_rotation_the_key_before_works_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, clock = "sk-the-key-before", [1000.0]
+    monkeypatch.setattr(previous_key.time, "time", lambda: clock[0])
+    for name, value in previous_key.for_secret(before, 60).items():
+        monkeypatch.setenv(name, value)
+    app = Application()
+    gated = gate(app)
+    asked = [(b"Authorization", f"Bearer {before}".encode()), (b"accept", b"*/*")]
+    assert ask(gated, "/v1/models", headers=asked)[0]["status"] == 200
+    # The engine checks the key once more, and knows the current one alone.
+    assert app.called_with[0][0]["headers"] == [(b"accept", b"*/*"), *AUTHORIZED]
+    assert ask(gated, "/v1/models", headers=AUTHORIZED)[0]["status"] == 200
+    assert ask(gated, "/v1/models", headers=[(b"authorization", b"Bearer sk-older")])[0]["status"] == 401
+    clock[0] += 61
+    assert ask(gated, "/v1/models", headers=asked)[0]["status"] == 401
+    assert ask(gated, "/v1/models", headers=AUTHORIZED)[0]["status"] == 200
+
+
+@pytest.mark.parametrize("sha256", ["", "00", "no hex", "é", None])
+@pytest.mark.parametrize("until", ["9e9", "soon", "", None])
+def test_no_key_is_the_key_before_where_the_secret_tells_none(
+    sha256: str | None, until: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {previous_key.SHA256_VARIABLE: sha256, previous_key.UNTIL_VARIABLE: until}
+    for name, value in told.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    for given in (b"Bearer ", b"Bearer sk-any"):
+        assert ask(gate(Application()), "/v1/models", headers=[(b"authorization", given)])[0]["status"] == 401
+
+
 def test_vllms_key_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Application()
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
@@ -197,10 +229,7 @@ FAKE_SGLANG = {
     "sglang/srt/__init__.py": "",
     "sglang/srt/entrypoints/__init__.py": "",
     "sglang/srt/entrypoints/http_server.py": (
-        "class App:\n"
-        "    def add_middleware(self, cls, **options):\n"
-        "        self.middleware = (cls, options)\n"
-        "app = App()\n"
+        "class App:\n    def build_middleware_stack(self):\n        return 'all of the middleware'\napp = App()\n"
     ),
     "sglang/launch_server.py": (
         "import multiprocessing as mp, sys, types\n"
@@ -209,8 +238,8 @@ FAKE_SGLANG = {
         "    assert 'sglang.srt.entrypoints.http_server' not in sys.modules\n"
         "    from sglang.srt.entrypoints.http_server import app\n"
         "    app.server_args = types.SimpleNamespace(api_key='the-key')\n"
-        "    cls, options = app.middleware\n"
-        "    print(cls.__name__, options['api_key'](), sys.argv[1:], __spec__.name)\n"
+        "    gate = app.build_middleware_stack()\n"
+        "    print(type(gate).__name__, gate._api_key(), 'before', gate.app, sys.argv[1:], __spec__.name)\n"
         "    queue = mp.get_context('spawn').Queue()\n"
         "    process = mp.get_context('spawn').Process(target=child, args=(queue,))\n"
         "    process.start(); process.join()\n"
@@ -232,7 +261,8 @@ def run_server(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_sglangs_server_runs_as_itself_behind_the_gate(tmp_path: Path) -> None:
     done = run_server(tmp_path, "--tp", "8")
     assert done.returncode == 7, done.stderr
-    assert done.stdout.splitlines()[0] == "Gate the-key ['--tp', '8'] sglang.launch_server"
+    asked = "Gate the-key before all of the middleware"
+    assert done.stdout.splitlines()[0] == f"{asked} ['--tp', '8'] sglang.launch_server"
     assert done.stdout.splitlines()[1].startswith("0 ")
 
 

@@ -73,11 +73,14 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
         if self._stack is None:
-            stack: Asgi = self._end
-            for middleware_class, args, kwargs in reversed(self._middleware):
-                stack = middleware_class(stack, *args, **kwargs)
-            self._stack = stack
+            self._stack = self.build_middleware_stack()
         await self._stack(scope, receive, send)
+
+    def build_middleware_stack(self) -> Asgi:
+        stack: Asgi = self._end
+        for middleware_class, args, kwargs in reversed(self._middleware):
+            stack = middleware_class(stack, *args, **kwargs)
+        return stack
 
     async def _end(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
