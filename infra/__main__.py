@@ -42,6 +42,7 @@ stack = LlmStack(
     hf_token_is_ambient=settings.hf_token_is_ambient,
     api_key=pulumi.Output.secret(settings.api_key) if settings.api_key else None,
     api_key_rotation=settings.api_key_rotation,
+    api_key_grace=settings.api_key_grace,
     capacity=settings.capacity,
     proxy_auth=settings.proxy_auth,
     strategy=settings.deployment_strategy,

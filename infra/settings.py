@@ -24,6 +24,7 @@ from serving.recipe_sections import Data, FlagValue
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 SECRETS = ("hfToken", "apiKey")
+API_KEY_VARIABLE = "GLM_SERVING_API_KEY"
 
 
 class SettingsError(Exception):
@@ -83,6 +84,7 @@ class StackConfig(Data):
     # SGLang's argument parser takes a value that starts with a dash for an option.
     api_key: str | None = Field(None, min_length=16, pattern=r"^[^-\s]\S*$")
     api_key_rotation: int = Field(0, ge=0)
+    api_key_grace: int = Field(86400, ge=0, le=30 * 86400)
     deployment_strategy: Literal["rolling", "recreate"] = "rolling"
     smoke_test: Literal["onDeploy", "never"] = "onDeploy"
     retain_weights: bool = True
@@ -113,10 +115,14 @@ class Settings:
     """Not the stack's own `hfToken`, but the HF_TOKEN of whoever runs Pulumi."""
     api_key: str | None
     api_key_rotation: int
+    api_key_grace: int
+    """Seconds for which the key before a rotation is accepted."""
     deployment_strategy: Literal["rolling", "recreate"]
     smoke_test: Literal["onDeploy", "never"]
     retain_weights: bool
     protect_weights: bool
+    engine_args: Mapping[str, FlagValue | None]
+    """Flags that the stack file sets; `recipe` has them merged in."""
     warnings: list[str]
     """What a preview should say and go on: flags that are renamed or known to cost speed."""
 
@@ -132,7 +138,7 @@ def load_settings(
     """Reads the program's config (`project:key` to its text, objects as JSON). Raises SettingsError.
 
     `secret_keys` are the keys that Pulumi keeps encrypted. A Hugging Face token missing from the config is taken
-    from HF_TOKEN.
+    from HF_TOKEN, an API key from GLM_SERVING_API_KEY.
     """
     prefix = f"{project}:"
     values = {key.removeprefix(prefix): _parse(text) for key, text in config.items() if key.startswith(prefix)}
@@ -144,6 +150,8 @@ def load_settings(
         for key in SECRETS
         if key in values and prefix + key not in secret_keys
     ]
+    if key := environ.get(API_KEY_VARIABLE):
+        values.setdefault("apiKey", key)
     parsed: StackConfig | None = None
     try:
         parsed = StackConfig.model_validate(values)
@@ -174,6 +182,7 @@ def load_settings(
         hf_token_is_ambient=parsed.hf_token is None,
         api_key=parsed.api_key,
         api_key_rotation=parsed.api_key_rotation,
+        api_key_grace=parsed.api_key_grace,
         deployment_strategy=parsed.deployment_strategy,
         smoke_test=parsed.smoke_test,
         retain_weights=parsed.retain_weights,

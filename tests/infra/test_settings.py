@@ -118,6 +118,17 @@ def test_a_secret_value_is_never_part_of_a_message() -> None:
     assert "sh0rt" not in found[0]
 
 
+def test_the_api_key_comes_from_the_config_or_the_environment() -> None:
+    environ = {"GLM_SERVING_API_KEY": "sk-from-the-environment"}
+    assert load(RECIPE).api_key is None
+    assert load(RECIPE, environ=environ).api_key == "sk-from-the-environment"
+    both = load({**RECIPE, "apiKey": "sk-from-the-config"}, secret_keys=("apiKey",), environ=environ)
+    assert both.api_key == "sk-from-the-config"
+    with pytest.raises(SettingsError, match="apiKey: its value is not shown") as refused:
+        load(RECIPE, environ={"GLM_SERVING_API_KEY": "too short"})
+    assert "too short" not in str(refused.value)
+
+
 def test_the_hugging_face_token_comes_from_the_config_or_the_environment() -> None:
     assert load(RECIPE).hf_token is None
     assert load(RECIPE, environ={"HF_TOKEN": "hf_env"}).hf_token == "hf_env"

@@ -113,6 +113,30 @@ def test_after_mending_the_next_up_converges(project: Project) -> None:
     assert project.ask().status_code == 200
 
 
+def test_a_rotated_key_refuses_no_client_that_has_the_key_before(project: Project) -> None:
+    before = project.outputs()["apiKey"]
+    project.configure("apiKeyRotation", "1")
+    with project.under_load() as answers:  # with the key before
+        outcome = project.up()
+    assert set(outcome.steps) == {"api-key", "api-secret", "app", "smoke-test"}, outcome.text
+    assert "the one before is accepted for 24 h more" in outcome.text
+    assert set(answers) == {"200"}, Counter(answers)
+    assert project.outputs()["apiKey"] != before
+    assert project.ask().status_code == 200
+    assert project.ask(key=before).status_code == 200
+
+
+def test_the_key_before_can_be_ended_early(project: Project) -> None:
+    now = project.outputs()["apiKey"]
+    project.configure("apiKeyGrace", "0")
+    project.configure("apiKeyRotation", "2")
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert "clients with the other get 401 (apiKeyGrace is 0)" in outcome.text
+    assert project.ask(key=now).status_code == 401
+    assert project.ask().status_code == 200
+
+
 def test_a_deleted_kernel_marker_rebuilds_only_the_kernels(project: Project) -> None:
     key = project.outputs()["kernelKey"]
     fetched = project.hub.shard_bytes()
