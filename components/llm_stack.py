@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pulumi
 
@@ -49,11 +50,12 @@ class LlmStack(pulumi.ComponentResource):
         smoke_test: bool = True,
         retain_weights: bool = True,
         protect_weights: bool = False,
+        configuration: Mapping[str, Any] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`hf_token` may be left out where the secret exists on Modal, and overwrites none that exists when it is only
         ambient (HF_TOKEN of whoever types); `api_key` is generated when left out, and the one before a rotation is
-        accepted for `api_key_grace` seconds more.
+        accepted for `api_key_grace` seconds more. `configuration` is kept for the next preview: no secrets in it.
         """
         super().__init__("glm-serving:index:LlmStack", name, None, opts)
         self.recipe, self.environment = recipe, environment
@@ -227,7 +229,8 @@ class LlmStack(pulumi.ComponentResource):
         self.api_key = pulumi.Output.secret(pulumi.Output.all(key, over).apply(lambda both: both[0]))
         if pulumi.runtime.is_dry_run():
             pulumi.log.info(estimates.plan(recipe, scaling, ingress, capacity), resource=self)
-        self.register_outputs({"url": self.url, "version": self.version})
+        # The next preview compares with it, and policies judge it (infra/configuration.py).
+        self.register_outputs({"url": self.url, "version": self.version, "configuration": configuration})
 
     def _child(
         self, more: pulumi.ResourceOptions | None = None, depends_on: list[pulumi.Resource] | None = None

@@ -13,6 +13,7 @@ import pulumi  # noqa: E402
 
 from components.llm_stack import LlmStack  # noqa: E402
 from infra import opencode  # noqa: E402
+from infra.configuration import describe  # noqa: E402
 from infra.settings import SettingsError, load_settings  # noqa: E402
 
 ALREADY_EXPLAINED = 32  # the exit status after which Pulumi's language host adds no error of its own
@@ -49,6 +50,7 @@ stack = LlmStack(
     smoke_test=settings.smoke_test == "onDeploy",
     retain_weights=settings.retain_weights,
     protect_weights=settings.protect_weights,
+    configuration=describe(settings),
 )
 
 pulumi.export("url", stack.url)

@@ -187,6 +187,7 @@ def load_settings(
         smoke_test=parsed.smoke_test,
         retain_weights=parsed.retain_weights,
         protect_weights=parsed.protect_weights,
+        engine_args=parsed.engine_args,
         warnings=[*warnings, *schedule.warnings(parsed.schedule, parsed.keep_warm, datetime.now(UTC))],
     )
 
