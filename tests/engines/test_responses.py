@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -279,3 +280,23 @@ def test_a_connection_takes_several_requests(engine: Engine) -> None:
         assert response.status == 200
         response.read()
     connection.close()
+
+
+def test_log_probabilities_of_a_chat(engine: Engine) -> None:
+    """Fields in the order of the protocol classes of 0.5.10.post1 and 0.5.16, which are the same."""
+    plain = {"temperature": 0, "chat_template_kwargs": {"enable_thinking": False}}
+    answer = engine.chat("What is 6 * 7?", logprobs=True, top_logprobs=5, **plain).json()
+    listed = answer["choices"][0]["logprobs"]["content"]
+    assert len(listed) == answer["usage"]["completion_tokens"]  # the end token has one, too
+    assert "".join(token["token"] for token in listed[:-1]) == answer["choices"][0]["message"]["content"]
+    assert list(listed[0]) == ["token", "bytes", "logprob", "top_logprobs"]
+    assert list(listed[0]["top_logprobs"][0]) == ["token", "bytes", "logprob"]
+    for token in listed:
+        probabilities = [math.exp(other["logprob"]) for other in token["top_logprobs"]]
+        assert len(probabilities) == 5
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) <= 1
+    again = engine.chat("What is 6 * 7?", logprobs=True, **plain).json()["choices"][0]["logprobs"]["content"]
+    assert [token["logprob"] for token in again] == [token["logprob"] for token in listed]
+    assert again[0]["top_logprobs"] == []
+    assert engine.chat("What is 6 * 7?", **plain).json()["choices"][0]["logprobs"] is None

@@ -215,3 +215,14 @@ def test_what_vllm_guards(vllm: Engine) -> None:
     # The same answer as /v1/chat/completions, without a key: why a deployment closes the rest itself.
     body = {"messages": [{"role": "user", "content": "What is 6 * 7?"}]}
     assert vllm.request("POST", "/invocations", body, key=None).status == 200
+
+
+def test_log_probabilities_of_a_chat(vllm: Engine) -> None:
+    answer = vllm.chat("What is 6 * 7?", logprobs=True, top_logprobs=2).json()
+    listed = answer["choices"][0]["logprobs"]["content"]
+    assert len(listed) == answer["usage"]["completion_tokens"]
+    assert list(listed[0]) == ["token", "logprob", "bytes", "top_logprobs"]
+    assert [list(token) for token in listed[0]["top_logprobs"]] == [["token", "logprob", "bytes"]] * 2
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "top_logprobs": 2}
+    assert "`logprobs` must be set to true" in error_of(vllm, body)["message"]
+    assert "greater than max allowed: 20" in error_of(vllm, {**body, "logprobs": True, "top_logprobs": 21})["message"]

@@ -181,7 +181,9 @@ class Endpoints:
         if body.get("stream"):
             return event_stream(chat_stream(generation, model, wants_usage(body)))
         await generation.finish()
-        return json_response(shapes.chat_completion(generation.id, model, self._args.weight_version, prompt, plans))
+        return json_response(
+            shapes.chat_completion(generation.id, model, self._args.weight_version, prompt, plans, body)
+        )
 
     async def _completions(self, request: Request) -> Response:
         body = validation.parse_completion(request.path, request.body)

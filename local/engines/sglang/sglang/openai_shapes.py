@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from standin.chat import Plan
+from standin.logprobs import scored
 from standin.streaming import event
 
 
@@ -19,7 +20,9 @@ def usage(prompt: int, plans: list[Plan], generated: int) -> dict[str, Any]:
     }
 
 
-def chat_completion(request_id: str, model: str, weight_version: str, prompt: int, plans: list[Plan]) -> dict[str, Any]:
+def chat_completion(
+    request_id: str, model: str, weight_version: str, prompt: int, plans: list[Plan], request: dict[str, Any]
+) -> dict[str, Any]:
     choices = [
         {
             "index": index,
@@ -29,7 +32,7 @@ def chat_completion(request_id: str, model: str, weight_version: str, prompt: in
                 "reasoning_content": "".join(plan.reasoning) or None,
                 "tool_calls": plan.calls or None,
             },
-            **_end(plan),
+            **_end(plan, _logprobs(plan, request)),
         }
         for index, plan in enumerate(plans)
     ]
@@ -43,8 +46,20 @@ def text_completion(
     return _answer(_chunk(request_id, "text_completion", model, choices), weight_version, prompt, plans)
 
 
-def _end(plan: Plan) -> dict[str, Any]:
-    return {"logprobs": None, "finish_reason": plan.finish, "matched_stop": plan.matched}
+def _end(plan: Plan, logprobs: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"logprobs": logprobs, "finish_reason": plan.finish, "matched_stop": plan.matched}
+
+
+def _logprobs(plan: Plan, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Of 0.5.10 and 0.5.16 alike: srt/entrypoints/openai/protocol.py, ChoiceLogprobs."""
+    if not request.get("logprobs"):
+        return None
+
+    def entry(token: str, logprob: float) -> dict[str, Any]:
+        return {"token": token, "bytes": list(token.encode()), "logprob": logprob}
+
+    tokens = scored(str(request["messages"]), plan, request.get("top_logprobs") or 0)
+    return {"content": [{**entry(t.token, t.logprob), "top_logprobs": [entry(*top) for top in t.top]} for t in tokens]}
 
 
 def _answer(document: dict[str, Any], weight_version: str, prompt: int, plans: list[Plan]) -> dict[str, Any]:

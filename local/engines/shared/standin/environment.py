@@ -23,6 +23,7 @@ FAULTS = {
     "hang-after": "hang-after:N: after N requests from outside the scheduler stops working, without dying",
     "bad-answer": "answers are fluent nonsense, also to questions it knows",
     "empty-answer": "answers have no content",
+    "wrong-scales": "answers are right, their log-probabilities those of a model whose FP8 scales were not read",
     "slow-start": "slow-start:S: loading takes S seconds longer",
 }
 

@@ -136,6 +136,7 @@ class Endpoints:
         prompt = chat.prompt_tokens(body["messages"], body.get("tools"))
         name = "max_tokens" if body.get("max_completion_tokens") is None else "max_completion_tokens"
         limit = validation.check_length(prompt, body.get(name), self._config.max_model_len, name)
+        validation.check_logprobs(body)
         parsers = self._reasons, bool(self._args.tool_call_parser)
         plans = [chat.plan_chat(body, limit, 0, *parsers) for _ in range(body.get("n") or 1)]
         generation = self._generation(request, "chatcmpl", prompt, plans)

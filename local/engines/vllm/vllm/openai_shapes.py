@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from standin.chat import Plan
+from standin.logprobs import scored
 from standin.streaming import event
 
 
@@ -46,7 +47,7 @@ def chat_completion(
         {
             "index": index,
             "message": message(plan, request.get("tool_choice"), request.get("include_reasoning", True)),
-            **_end(plan, finish(plan, request)),
+            **_end(plan, finish(plan, request), _logprobs(plan, request)),
             "routed_experts": None,
         }
         for index, plan in enumerate(plans)
@@ -78,9 +79,24 @@ def text_completion(
     return {**_answer(head, choices, fingerprint, prompt, plans), "kv_transfer_params": None}
 
 
-def _end(plan: Plan, finish_reason: str) -> dict[str, Any]:
+def _logprobs(plan: Plan, request: dict[str, Any]) -> dict[str, Any] | None:
+    """As entrypoints/openai/chat_completion/protocol.py has them: ChatCompletionLogProbs."""
+    top = request.get("top_logprobs", 0)
+    if not request.get("logprobs") or top is None:
+        return None
+
+    def entry(token: str, logprob: float) -> dict[str, Any]:
+        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+    tokens = scored(str(request["messages"]), plan, top)
     return {
-        "logprobs": None,
+        "content": [{**entry(t.token, t.logprob), "top_logprobs": [entry(*pair) for pair in t.top]} for t in tokens]
+    }
+
+
+def _end(plan: Plan, finish_reason: str, logprobs: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "logprobs": logprobs,
         "finish_reason": finish_reason,
         "stop_reason": stop_reason(plan),
         "token_ids": None,

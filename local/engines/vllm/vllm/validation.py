@@ -14,6 +14,8 @@ _SOURCES = {
     "/v1/completions": ("completion/api_router.py", 46, "create_completion"),
 }
 _NOT_NULL = ("messages",)
+_MAX_LOGPROBS = 20
+"""The default of --max-logprobs."""
 
 
 def parse_chat(path: str, body: bytes) -> dict[str, Any]:
@@ -34,6 +36,14 @@ def parse_completion(path: str, body: bytes) -> dict[str, Any]:
 def parse_any(path: str, body: bytes) -> dict[str, Any]:
     """A JSON object. Raises Refusal."""
     return _parse(path, body, lambda path, request: None)
+
+
+def check_logprobs(request: dict[str, Any]) -> None:
+    """Raises Refusal where more are asked for than the model's configuration allows."""
+    asked = (request.get("top_logprobs") or 0) if request.get("logprobs") else 0
+    if asked > _MAX_LOGPROBS:
+        text = f"Requested sample logprobs of {asked}, which is greater than max allowed: {_MAX_LOGPROBS}"
+        raise Refusal.value(text, "logprobs", asked)
 
 
 def check_length(prompt: int, new: int | None, longest: int, name: str = "max_tokens") -> int:
@@ -96,6 +106,7 @@ def _check_chat(path: str, request: dict[str, Any]) -> None:
     choice = request.get("tool_choice")
     if choice not in (None, "none"):
         _check_tool_choice(request, choice)
+    _check_logprobs(request)
     _check_stream_options(request)
     form = request.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema" and form.get("json_schema") is None:
@@ -147,6 +158,16 @@ def _check_tool_choice(request: dict[str, Any], choice: Any) -> None:
                 "The tool specified in `tool_choice` does not match any of the specified `tools`",
                 "tool_choice",
             )
+
+
+def _check_logprobs(request: dict[str, Any]) -> None:
+    top = request.get("top_logprobs")
+    if not isinstance(top, int):
+        return
+    if top < 0 and top != -1:
+        raise _value_error(request, "`top_logprobs` must be a positive value or -1.", "top_logprobs")
+    if top and not request.get("logprobs"):
+        raise _value_error(request, "when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
 
 
 def _check_completion(path: str, request: dict[str, Any]) -> None:
