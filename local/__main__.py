@@ -1,4 +1,4 @@
-"""python -m local start|stop|status|logs|env: the local cloud (Modal, Hub, engines) on this machine."""
+"""python -m local start|stop|status|logs|env|fault: the local cloud (Modal, Hub, engines) on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from local import control
+from local import control, fault_command
+from local.faults import Refused
 from local.installation import Installation, default_folder
 
 
@@ -33,10 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
                 return control.status(_existing(folder))
             case "logs":
                 return control.logs(_existing(folder), options.follow)
+            case "fault":
+                _existing(folder)
+                return fault_command.run(options)
             case "env":
                 for name, value in _existing(folder).environment().items():
                     print(f"export {name}={shlex.quote(value)}")
-    except control.Problem as problem:
+    except (control.Problem, Refused) as problem:
         print(f"local: {problem}", file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--verbose", action="store_true")
         if name == "logs":
             command.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    fault_command.add(commands, default_folder())
     return parser
 
 

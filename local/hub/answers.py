@@ -41,6 +41,17 @@ def no_entry(path: str, commit: str) -> web.Response:
     return refusal(404, f'Entry not found: "{path}"', "EntryNotFound", commit)
 
 
+def ordered(status: int, path: str) -> web.Response:
+    """What the Hub says when it answers with this status, whatever the reason for it would be."""
+    if status == 401:
+        return wrong_token()
+    if status == 403:
+        return gated("/".join(path.removeprefix("/api/models").strip("/").split("/")[:2]))
+    if status == 404:
+        return no_repository()
+    return refusal(status, f"Ordered by a test: {status}")
+
+
 def gated(repo: str) -> web.Response:
     return refusal(
         403,

@@ -25,6 +25,7 @@ class Control:
             web.get("/_local/faults", self.list_faults),
             web.post("/_local/faults", self.add_fault),
             web.delete("/_local/faults", self.clear_faults),
+            web.delete(r"/_local/faults/{id:\d+}", self.clear_faults),
             web.post("/_local/throttle", self.throttle),
             web.get("/_local/requests", self.requests),
             web.delete("/_local/requests", self.clear_requests),
@@ -45,8 +46,9 @@ class Control:
         return web.json_response(fault.to_json())
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        self._faults.clear()
-        return web.json_response([])
+        chosen = request.match_info.get("id")
+        self._faults.clear(f"hub-{chosen}" if chosen else None)
+        return await self.list_faults(request)
 
     async def throttle(self, request: web.Request) -> web.Response:
         rate = (await _document(request)).get("bytes_per_second")

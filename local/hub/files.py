@@ -101,19 +101,23 @@ class Files:
             source.seek(position)
             while position < span[1]:
                 size = min(self._traffic.chunk, span[1] - position)
+                if fault is not None and fault.kind == "slow":
+                    size = min(size, max(1024, int(fault.bytes_per_second / 20)))
                 if fault is not None and fault.kind in ("close", "reset", "stall"):
                     size = min(size, span[0] + fault.after_bytes - position)
                     if size <= 0:
                         if fault.kind != "stall":
                             _cut(request, reset=fault.kind == "reset")
                             return response
-                        await _stall(fault)
+                        await _until_lifted(fault, fault.seconds)
                         fault = None
                         continue
                 chunk = source.read(size)
                 if fault is not None and fault.kind == "wrong_bytes":
                     chunk = _invert(chunk, span[0] + fault.after_bytes - position)
                 await self._traffic.pace(len(chunk))
+                if fault is not None and fault.kind == "slow":
+                    await _until_lifted(fault, len(chunk) / fault.bytes_per_second)
                 await response.write(chunk)
                 traffic.bytes += len(chunk)
                 position += len(chunk)
@@ -152,9 +156,10 @@ def _cut(request: web.Request, reset: bool) -> None:
         transport.close()
 
 
-async def _stall(fault: Fault) -> None:
+async def _until_lifted(fault: Fault, seconds: float) -> None:
+    """For so long, unless the fault is taken back before."""
     try:
-        async with asyncio.timeout(fault.seconds):
+        async with asyncio.timeout(seconds):
             await fault.lifted.wait()
     except TimeoutError:
         return

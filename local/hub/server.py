@@ -44,7 +44,7 @@ def build(store: Store) -> web.Application:
             traffic.api[f"{request.method} {request.path}"] += 1
         fault = faults.take(request.method, request.path)
         if fault is not None and fault.kind == "status":
-            return answers.refusal(fault.status, f"Ordered by a test: {fault.status}")
+            return answers.ordered(fault.status, request.path)
         if fault is not None and fault.kind == "429":
             response = answers.refusal(429, "We had to rate limit you")
             response.headers["Retry-After"] = str(fault.retry_after)

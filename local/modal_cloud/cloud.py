@@ -6,7 +6,7 @@
     await cloud.close()
 
 Attributes used across packages (contracts in `seams`): folders, settings, apps, functions, calls, tasks, logs, volumes,
-endpoints, runtime, scheduler, ingress, handlers(task_id).
+endpoints, runtime, scheduler, ingress, faults, handlers(task_id).
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from local.modal_cloud.dicts.state import Dicts
 from local.modal_cloud.dicts.wire import DictsWire
 from local.modal_cloud.environments.state import Environments
 from local.modal_cloud.environments.wire import EnvironmentsWire
+from local.modal_cloud.faults.control import FaultsControl
+from local.modal_cloud.faults.ordered import Faults
+from local.modal_cloud.faults.rpcs import RpcFaults
 from local.modal_cloud.folders import Folders
 from local.modal_cloud.functions.state import Functions
 from local.modal_cloud.functions.wire import FunctionsWire
@@ -52,6 +55,7 @@ from local.modal_cloud.rpc import Caller, Interface
 from local.modal_cloud.scheduling.scheduler import Scheduler
 from local.modal_cloud.secrets.state import Secrets
 from local.modal_cloud.secrets.wire import SecretsWire
+from local.modal_cloud.status_details import StatusDetails
 from local.modal_cloud.store import Store, Table
 from local.modal_cloud.tasks.state import Tasks
 from local.modal_cloud.tasks.wire import TasksWire
@@ -97,6 +101,7 @@ class Cloud:
         except BlockingIOError:
             self._lock.close()
             raise AlreadyRunning(f"another local cloud uses {folders.root}") from None
+        self.faults = Faults()
         self.store = Store(folders.state / "cloud.sqlite")
         self.environments = Environments(self.store)
         self.secrets = Secrets(self.store)
@@ -106,6 +111,7 @@ class Cloud:
         self.blobs = Blobs(folders)
         self.mounts = Mounts(self.store, folders)
         self.images = Images(self.store, folders)
+        self.images.sabotage = self.faults.image
         self.endpoints: Table[Endpoint] = Table(self.store, "endpoints", Endpoint)
         self.apps = Apps(self.store)
         self.releases = Releases(self)
@@ -113,7 +119,9 @@ class Cloud:
         self.tasks = Tasks(self)
         self.calls = Calls(self)
         self.logs = Logs(self.store, self.tasks.attribution)
-        self.http = BulkHttp(folders, self.volumes, settings.http_port, settings.token_secret, self.overview)
+        control = FaultsControl(self.faults).routes()
+        secret = settings.token_secret
+        self.http = BulkHttp(folders, self.volumes, settings.http_port, secret, self.overview, control)
         self.runtime = Runtime(self)
         self.scheduler = Scheduler(self)
         self.ingress = Ingress(self)
@@ -128,6 +136,8 @@ class Cloud:
             settings.token_id,
             settings.token_secret,
         )
+        self.interface.interference = RpcFaults(self)
+        self.faults.changed = self.scheduler.look_again
         self._server: grpclib.server.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -141,7 +151,7 @@ class Cloud:
         self.calls.start()
         await self.scheduler.start()
         await self.ingress.start()
-        server = grpclib.server.Server(self.handlers(), config=grpc_config())
+        server = grpclib.server.Server(self.handlers(), config=grpc_config(), status_details_codec=StatusDetails())
         await server.start(sock=listener)
         self._server = server
         self._sweeper = asyncio.create_task(self._sweep())

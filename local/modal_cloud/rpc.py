@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpclib.const
 import grpclib.server
@@ -41,8 +41,18 @@ class Caller:
         return self.task_id
 
 
-BeforeCall = Callable[[str, Any, Caller], Awaitable[None]]
-"""Runs before each call with its name and request; may wait, or raise GRPCError in its place."""
+class Dropped(Exception):
+    """Instead of an answer the caller's connection is cut, with whatever else travels on it."""
+
+
+class Interference(Protocol):
+    """What comes between calls and services (`faults.rpcs`). Both may wait, and raise GRPCError or Dropped."""
+
+    async def before(self, name: str, request: Any, caller: Caller) -> None:
+        """Nothing has been done yet."""
+
+    async def after(self, name: str, request: Any, response: Any, caller: Caller) -> None:
+        """The call has taken effect; of a stream this is its first response."""
 
 
 class Interface:
@@ -51,7 +61,7 @@ class Interface:
     def __init__(self, wires: Iterable[object], token_id: str, token_secret: str) -> None:
         self._methods: dict[str, Callable[..., Any]] = {}
         self._token = (token_id, token_secret)
-        self.before_call: BeforeCall | None = None
+        self.interference: Interference | None = None
         known = _interface()
         for wire in wires:
             for name, method in inspect.getmembers(wire, inspect.ismethod):
@@ -78,16 +88,28 @@ class Interface:
             method = self._methods.get(name)
             if method is None:
                 raise Unimplemented(f"{name} is not implemented by the local cloud")
-            if self.before_call is not None:
-                await self.before_call(name, request, caller)
+            interference = self.interference
+            if interference is not None:
+                await interference.before(name, request, caller)
             if streamed:
                 async for response in method(request, caller):
+                    if interference is not None:
+                        await interference.after(name, request, response, caller)
+                        interference = None
                     await stream.send_message(response)
             else:
-                await stream.send_message(await method(request, caller))
+                response = await method(request, caller)
+                if interference is not None:
+                    await interference.after(name, request, response, caller)
+                await stream.send_message(response)
         except GRPCError as error:
             status = f"{error.status.name}: {error.message}"
             raise
+        except Dropped:
+            status = "dropped"
+            # grpclib offers no way to end a connection from a handler.
+            stream._stream._transport.abort()
+            raise grpclib.exceptions.StreamTerminatedError("dropped by an ordered fault") from None
         except (ConnectionError, grpclib.exceptions.StreamTerminatedError):
             status = "client gone"
             raise

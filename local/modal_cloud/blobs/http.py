@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,13 +25,23 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class BulkHttp:
-    def __init__(self, folders: Folders, volumes: Volumes, port: int, secret: str, overview: Overview) -> None:
-        """`secret` signs the URLs, so that knowing the port is not enough to read a volume."""
+    def __init__(
+        self,
+        folders: Folders,
+        volumes: Volumes,
+        port: int,
+        secret: str,
+        overview: Overview,
+        control: Sequence[web.RouteDef] = (),
+    ) -> None:
+        """`secret` signs the URLs, so that knowing the port is not enough to read a volume. `control` are further
+        routes below /control/, for those who know the secret."""
         self._folders = folders
         self._volumes = volumes
         self._port = port
         self._secret = secret.encode()
         self._overview = overview
+        self._control = control
         self._runner: web.AppRunner | None = None
 
     def blob_url(self, blob_id: str) -> str:
@@ -56,6 +66,7 @@ class BulkHttp:
         app.router.add_get("/blobs/{id}", self._get_blob)
         app.router.add_put("/blocks/{sha256}", self._put_block)
         app.router.add_get("/volumes/{id}", self._get_file)
+        app.router.add_routes(self._control)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, shutdown_timeout=1).start()
@@ -74,7 +85,7 @@ class BulkHttp:
 
     @web.middleware
     async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == "/status":
+        if request.path == "/status" or request.path.startswith("/control/"):
             authorization = request.headers.get("Authorization", "")
             if not hmac.compare_digest(authorization.encode(), b"Bearer " + self._secret):
                 raise web.HTTPUnauthorized(text="the token secret is wrong")

@@ -22,6 +22,7 @@ from local.modal_cloud.containers.process import ContainerProcess
 from local.modal_cloud.containers.volume_layers import delete_tree
 from local.modal_cloud.containers.volume_views import VolumeViews
 from local.modal_cloud.seams import ContainerSpec
+from local.modal_cloud.status_details import StatusDetails
 
 if TYPE_CHECKING:
     from local.modal_cloud.cloud import Cloud
@@ -158,7 +159,7 @@ class Runtime:
     async def _serve(self, task_id: str, path: Path) -> Server:
         """A gRPC server of the container's own: most of what a container calls doesn't say who calls."""
         configuration = Configuration(http2_connection_window_size=_WINDOW, http2_stream_window_size=_WINDOW)
-        server = Server(self._cloud.handlers(task_id), config=configuration)
+        server = Server(self._cloud.handlers(task_id), config=configuration, status_details_codec=StatusDetails())
         await server.start(sock=sockets.bind_unix(path))
         return server
 

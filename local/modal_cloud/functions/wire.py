@@ -111,7 +111,8 @@ class FunctionsWire:
         return api_pb2.FunctionStats(
             backlog=self._cloud.calls.queued(request.function_id),
             num_running_inputs=self._cloud.calls.running(request.function_id),
-            num_total_tasks=len(self._cloud.tasks.of_function(request.function_id)),
+            # Those that wait for a GPU are no runners yet.
+            num_total_tasks=sum(task.pid is not None for task in self._cloud.tasks.of_function(request.function_id)),
         )
 
     def _app(self, name: str, environment_name: str, version: int, caller: Caller) -> App:

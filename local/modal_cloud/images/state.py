@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modal_proto import api_pb2
@@ -32,6 +33,8 @@ class Resolved:
 class Images:
     def __init__(self, store: Store, folders: Folders) -> None:
         self._table = Table(store, "images", Image)
+        self.sabotage: Callable[[list[str]], str | None] = lambda commands: None
+        """Why a layer with these commands is to fail although it would not (ordered faults)."""
         self.bin_folder = folders.root / "images" / "bin"
         """`python` and `python3` of every image: the interpreter that runs the cloud."""
         self._write_bin_folder()
@@ -104,6 +107,8 @@ class Images:
             )
         elif definition.build_function.definition:
             error = "Image.run_function is not supported by the local cloud"
+        else:
+            error = self.sabotage(list(definition.dockerfile_commands))
         # A layer's FROM tag other than `base` starts a new chain, whatever base images it was given for COPY --from.
         return Image(
             id=new_id("im"),

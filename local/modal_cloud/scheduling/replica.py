@@ -25,6 +25,7 @@ EXIT_GRACE = 30.0
 OVERDUE_GRACE = 5.0
 """Seconds between SIGINT and SIGKILL for a container whose input exceeded its time-out."""
 _PROBE_INTERVAL = 0.02
+_GPU_INTERVAL = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +49,8 @@ class Replica:
         self.function = definition.function
         self.gpu = definition.gpu(task)
         self.phase = Phase.STARTING
+        self.waits_for_gpus = False
+        """It has none yet: all of the fleet's are in use."""
         self.was_ready = False
         self.idle_since: float | None = None
         """Loop time; kept by the pool."""
@@ -94,14 +97,35 @@ class Replica:
         self._changed(self)
 
     async def _live(self) -> int:
+        await self._wait_for_gpus()
+        if self.phase is Phase.LEAVING:
+            return 0
         spec = self._cloud.tasks.spec(self.task)
         container = await self._cloud.runtime.launch(spec)
         self._container = container
         self._cloud.tasks.started(self.task.id, container.pid)
         if self.phase is Phase.LEAVING:
             container.kill()
+        self._cloud.faults.kills("start", self._cloud.tasks.label(self.task.id), container.kill)
         self._help(self._enforce_startup_timeout())
         return await container.wait()
+
+    async def _wait_for_gpus(self) -> None:
+        """Returns once there are some, or the container is not wanted any more."""
+        definition = self._cloud.tasks.definition(self.task.id)
+        while self.phase is Phase.STARTING and (rank := self._cloud.scheduler.free_gpus(definition, self)) is None:
+            if not self.waits_for_gpus:
+                self.waits_for_gpus = True
+                name, kind = self._cloud.tasks.label(self.task.id).partition("/")[2], self.gpu.gpu_type
+                # The words are Modal's (modal-labs/modal-client issue 4129).
+                text = f"Function `{name}` ({self.task.function_id}) is waiting to be scheduled on a GPU_{kind} worker."
+                _log.info("%s", text)
+                self._cloud.logs.append(self.task.id, api_pb2.FILE_DESCRIPTOR_INFO, f"{text}\n")
+            await asyncio.sleep(_GPU_INTERVAL)
+        if self.waits_for_gpus and self.phase is Phase.STARTING:
+            self.waits_for_gpus = False
+            self._cloud.tasks.given(self.task.id, rank or 0)
+            self.gpu = definition.gpu(self.task)
 
     # -- getting ready
 
@@ -117,6 +141,8 @@ class Replica:
         self.ready_since = asyncio.get_running_loop().time()
         self._cloud.tasks.ready(self.task.id)
         self._changed(self)
+        if self._container is not None:
+            self._cloud.faults.kills("ready", self._cloud.tasks.label(self.task.id), self._container.kill)
 
     async def connect(self) -> socket.socket:
         """To the server's port. Raises OSError."""
@@ -159,6 +185,12 @@ class Replica:
             self.dismissed = True
         self._end(grace)
 
+    def give_up(self, why: str) -> None:
+        """It is dead to us: killed, and counted as a failure."""
+        self._complaint = why
+        if self._container is not None:
+            self._container.kill()
+
     def _end(self, grace: float) -> None:
         if self.phase is Phase.GONE:
             return
@@ -187,6 +219,7 @@ class Replica:
     async def _stop(self, grace: float) -> None:
         if self._container is None:
             return  # `_live` kills it as soon as there is something to kill
+        self._cloud.faults.kills("stop", self._cloud.tasks.label(self.task.id), self._container.kill)
         self._container.send_signal(signal.SIGTERM if self.function.is_server else signal.SIGINT)
         await asyncio.sleep(grace)
         self._complaint = self._complaint or f"killed: it had not ended {grace:g} s after it was told to"

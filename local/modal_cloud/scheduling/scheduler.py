@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 from modal_proto import api_pb2
 
-from local.modal_cloud.records import Task
+from local.modal_cloud.records import FunctionDefinition, Task
 from local.modal_cloud.scheduling.pool import Pool
 from local.modal_cloud.scheduling.replica import OVERDUE_GRACE, Phase, Replica
 
@@ -97,7 +97,18 @@ class Scheduler:
     def heartbeat(self, task_id: str) -> None:
         """Death is seen at once (pidfd), so heartbeats tell nothing new here."""
 
+    def lost(self, task_id: str, seconds: float) -> None:
+        """No heartbeat came for so long: the container is given up and its inputs go to another."""
+        found = self._find(task_id)
+        if found is not None:
+            found[1].give_up(f"no heartbeat for {seconds:g} s")
+
     # -- from anyone
+
+    def look_again(self) -> None:
+        """What keeps containers from starting may have gone."""
+        for pool in self._pools.values():
+            pool.poke()
 
     def stop_task(self, task_id: str, graceful: bool) -> None:
         found = self._find(task_id)
@@ -115,13 +126,26 @@ class Scheduler:
         return self._pools[function_id]
 
     def gpus_in_use(self) -> dict[str, int]:
-        """GPU type → number reserved by containers that exist, whatever they do. Nothing is ever refused for them."""
+        """GPU type → number reserved by containers that exist, whatever they do."""
         used: Counter[str] = Counter()
         for pool in self._pools.values():
             for replica in pool.replicas.values():
-                if replica.gpu.count and replica.phase is not Phase.GONE:
+                if replica.gpu.count and replica.phase is not Phase.GONE and not replica.waits_for_gpus:
                     used[replica.gpu.gpu_type] += replica.gpu.count
         return dict(used)
+
+    def free_gpus(self, definition: FunctionDefinition, but: Replica) -> int | None:
+        """The most wanted of the function's GPU choices that the fleet has room for (other containers than `but`
+        counted); None where all are used up. Without an ordered fleet there is room for everything."""
+        used = Counter(self.gpus_in_use())
+        if but.gpu.count and not but.waits_for_gpus:
+            used[but.gpu.gpu_type] -= but.gpu.count
+        for rank, choice in enumerate(definition.data.ranked_functions):
+            gpu = choice.function.resources.gpu_config
+            total = self._cloud.faults.fleet(gpu.gpu_type) if gpu.count else None
+            if total is None or used[gpu.gpu_type] + gpu.count <= total:
+                return rank
+        return None
 
     def _pool(self, function_id: str) -> Pool:
         if function_id not in self._pools:

@@ -49,6 +49,12 @@ class Tasks:
         image that was never built: the task can't start, and the message says why."""
         return container_spec(self._cloud, task)
 
+    def given(self, task_id: str, gpu_rank: int) -> None:
+        """The GPUs that it waited for: this one of the function's choices."""
+        task = self.get(task_id)
+        task.gpu_rank = gpu_rank
+        self._table.save(task)
+
     def started(self, task_id: str, pid: int) -> None:
         task = self.get(task_id)
         task.pid = pid
@@ -92,6 +98,12 @@ class Tasks:
         taken = self._cloud.folders.gpus_taken()
         choices = [choice.function.resources.gpu_config.gpu_type for choice in definition.data.ranked_functions]
         return next((rank for rank, kind in enumerate(choices) if kind not in taken), 0)
+
+    def label(self, task_id: str) -> str:
+        """APP/FUNCTION, for people."""
+        task = self.get(task_id)
+        app = self._cloud.apps.get(task.app_id)
+        return f"{app.name or app.description or app.id}/{self._cloud.functions.get(task.function_id).name}"
 
     def of_function(self, function_id: str) -> list[Task]:
         """Unfinished tasks of the function, oldest first."""

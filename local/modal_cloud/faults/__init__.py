@@ -1,0 +1,1 @@
+"""Faults that people and tests order: what happens to RPCs, containers, volumes, images and GPUs, and how often."""
