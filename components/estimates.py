@@ -22,7 +22,7 @@ def plan(recipe: Recipe, scaling: Scaling, ingress: str, capacity: Capacity) -> 
 
 def replica_price(recipe: Recipe, capacity: Capacity) -> str:
     """`$36.31/h each`, with what its regions and fallbacks change about it."""
-    own, *others = [money(3600 * price) for price in _replica_seconds(recipe, capacity)]
+    own, *others = [money(3600 * price) for price in replica_seconds(recipe, capacity)]
     text = f"{own}/h each"
     if capacity.regions:
         table = modal_prices()
@@ -66,14 +66,14 @@ def compilation(recipe: Recipe) -> str:
 def one_replica(recipe: Recipe, scaling: Scaling, capacity: Capacity) -> str:
     """The smoke test's: started for it, idle afterwards."""
     startup, idle = recipe.deadlines.startup, scaling.scaledown_window
-    dollars = money((startup + idle) * max(_replica_seconds(recipe, capacity)))
+    dollars = money((startup + idle) * max(replica_seconds(recipe, capacity)))
     return (
         f"{recipe.gpu.count}×{recipe.gpu.type}, at most {startup} s to start and {idle} s idle afterwards, "
         f"at most {dollars}"
     )
 
 
-def _replica_seconds(recipe: Recipe, capacity: Capacity) -> list[float]:
+def replica_seconds(recipe: Recipe, capacity: Capacity) -> list[float]:
     """USD for one second of one replica: on the recipe's GPUs, then on each fallback."""
     prices = {other.type: other.gpu_second for other in recipe.gpu.fallbacks}
     factor = recipe.gpu.count * modal_prices().regions.multiplier(capacity.regions)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import Field
+
 from infra.budget import Budget
 from infra.schedule import KeepWarm, Schedule
 from infra.settings import Settings
@@ -42,7 +44,7 @@ class Configuration(Data):
     smoke_test: Literal["onDeploy", "never"] = "onDeploy"
     retain_weights: bool = True
     protect_weights: bool = False
-    engine_args: dict[str, Any] = {}
+    engine_args: dict[str, Any] = Field(default_factory=dict)
     """Flags that the stack file sets; the recipe has them merged in."""
 
 

@@ -179,7 +179,7 @@ class Recipe(Data):
                 "smoke_test": [],
                 "download": Download(layout=self.download.layout),
                 "gpu": self.gpu.model_copy(update={"fallbacks": [], "memory_gb": 1}),
-                "deadlines": self.deadlines.model_copy(update={"scheduling": 0}),
+                "deadlines": self.deadlines.model_copy(update={"scheduling": 0, "typical_startup": None}),
                 "kernels": self.kernels and self.kernels.model_copy(update={"estimated_minutes": 0.0, "timeout": 0}),
             }
         )
@@ -218,7 +218,7 @@ def _as_object(value: FlagValue | None) -> dict[str, Any]:
 
 
 # Variables of the engine's environment that can change what is compiled.
-_COMPILER_PREFIXES = ("SGLANG_", "SGL_", "DG_", "FLASHINFER_", "TRITON_", "TVM_", "TORCH", "CUDA_", "NVCC_")
+COMPILER_PREFIXES = ("SGLANG_", "SGL_", "DG_", "FLASHINFER_", "TRITON_", "TVM_", "TORCH", "CUDA_", "NVCC_")
 
 
 def kernel_key(recipe: Recipe, commit: str) -> str:
@@ -238,7 +238,7 @@ def kernel_key(recipe: Recipe, commit: str) -> str:
         "architecture": recipe.gpu.architecture,
         "engine": [recipe.engine.name, recipe.engine.version, recipe.engine.image],
         "flags": {k: v for k, v in sorted(recipe.engine.flags.items()) if k not in shapeless},
-        "environment": {k: v for k, v in sorted(recipe.engine.environment.items()) if k.startswith(_COMPILER_PREFIXES)},
+        "environment": {k: v for k, v in sorted(recipe.engine.environment.items()) if k.startswith(COMPILER_PREFIXES)},
     }
     # Left out where there are none: artifacts from before these were part of the key keep theirs.
     added = {"setup": recipe.engine.setup_commands, "packages": recipe.engine.pip_packages}

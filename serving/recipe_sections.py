@@ -163,6 +163,9 @@ class Deadlines(Data):
 
     scheduling: int = Field(default=900, description="request to container start: waiting for free GPUs, image pull")
     startup: int = Field(default=900, description="container start to warmed up; Modal ends the container after it")
+    typical_startup: int | None = Field(
+        default=None, gt=0, description="what a start usually takes, for the costs that a preview tells"
+    )
     health: int = Field(default=780, description="engine start to the first 200 of /health")
     warmup_request: float = Field(default=300, description="each of the four warm-up requests")
     shutdown: int = Field(default=30, description="SIGTERM to SIGKILL of the engine")
