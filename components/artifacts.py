@@ -1,15 +1,18 @@
 """What a job left on a volume, checked from outside: its manifest against the volume's listing; and what the resources
 that stand for such a folder have in common.
 
-No container is started for that. A file that was written after its manifest is suspect even when its size is right:
-the job then hashes it again.
+No container is started for that. A file that was written after its manifest is suspect even when its size is right,
+and so is one with another date than the listing had when this stack last looked: the job then hashes it again. What
+changes content and keeps size and date is not seen from outside; hashing everything again finds it
+(serving/apps/pipeline.py, `rehash`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pulumi.dynamic import DiffResult, ReadResult
@@ -28,10 +31,19 @@ class Artifact:
     manifest_sha256: str
     problems: list[str]
     """One phrase per file that is missing, differs in size or was changed later; empty when complete."""
+    suspects: list[str] = field(default_factory=list)
+    """Paths among them whose size is right: only their content can tell whether they are."""
+    dates: dict[str, float] = field(default_factory=dict)
+    """When each of the manifest's files was written (Unix time), as the listing has it; by path."""
 
 
-def inspect(environment: str, volume: str, folder: str, markers: list[str]) -> Artifact | None:
-    """The artifact in `folder`, or None where no manifest was written: nothing there was ever finished."""
+def inspect(
+    environment: str, volume: str, folder: str, markers: list[str], dates: Mapping[str, float] | None = None
+) -> Artifact | None:
+    """The artifact in `folder`, or None where no manifest was written: nothing there was ever finished.
+
+    `dates` are those of an earlier look, for which another date is a problem.
+    """
     content = modal_api.read_volume_file(environment, volume, f"{folder}/{MANIFEST}")
     if content is None:
         return None
@@ -43,6 +55,7 @@ def inspect(environment: str, volume: str, folder: str, markers: list[str]) -> A
     listing = modal_api.list_volume_files(environment, volume, folder)
     written = listing[MANIFEST].mtime if MANIFEST in listing else 0
     problems = [f"{marker} is missing" for marker in markers if marker not in listing]
+    suspects = []
     for path, size in expected.items():
         found = listing.get(path)
         if found is None:
@@ -50,9 +63,11 @@ def inspect(environment: str, volume: str, folder: str, markers: list[str]) -> A
                 problems.append(f"{path} is missing")
         elif found.size not in (size, None):
             problems.append(f"{path} has {found.size:,} bytes instead of {size:,}")
-        elif found.mtime > written + CLOCK_SLACK_SECONDS:
+        elif found.mtime > written + CLOCK_SLACK_SECONDS or (dates and dates.get(path, found.mtime) != found.mtime):
             problems.append(f"{path} was written again after its check")
-    return Artifact(manifest, hashlib.sha256(content).hexdigest(), problems)
+            suspects.append(path)
+    seen = {path: listing[path].mtime for path in expected if path in listing}
+    return Artifact(manifest, hashlib.sha256(content).hexdigest(), problems, suspects, seen)
 
 
 def summary(problems: list[str]) -> str:
@@ -85,8 +100,8 @@ class ArtifactProvider(Provider):
         """More outputs that a refresh takes from what it finds."""
         return {}
 
-    def inspect(self, props: Properties) -> Artifact | None:
-        return inspect(props["environment"], props["volume"], self.folder(props), self.markers(props))
+    def inspect(self, props: Properties, dates: Mapping[str, float] | None = None) -> Artifact | None:
+        return inspect(props["environment"], props["volume"], self.folder(props), self.markers(props), dates)
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         result = compare(olds, news, replace=self.identity, update=self.updated)
@@ -94,11 +109,14 @@ class ArtifactProvider(Provider):
         return result
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        artifact = self.inspect(props)
+        artifact = self.inspect(props, props.get("dates"))
         if artifact is None:
+            say(self.label, f"{self.folder(props)} on volume {props['volume']} is gone, or its {MANIFEST} is")
             return ReadResult("", {})
         if artifact.problems:
             say(self.label, summary(artifact.problems))
+        elif artifact.manifest_sha256 != props["manifestSha256"]:
+            say(self.label, f"{self.folder(props)} has another {MANIFEST} than this stack has seen")
         outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
         outs |= self.found(artifact)
         return ReadResult(id_, outs, inputs_of(props, self.inputs))

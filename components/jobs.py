@@ -32,7 +32,7 @@ class Job:
     payload: dict[str, Any]
 
     @classmethod
-    def of(cls, props: Properties, function: str, name: str, **payload: str) -> Job:
+    def of(cls, props: Properties, function: str, name: str, **payload: Any) -> Job:
         """A job for a resource whose inputs name the environment, the pipeline app and the Dict."""
         return cls(
             props["environment"], props["pipelineApp"], props["jobsDict"], function, name, {**payload, "job": name}

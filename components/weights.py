@@ -6,7 +6,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from components import ownership
-from components.artifacts import ArtifactProvider
+from components.artifacts import Artifact, ArtifactProvider
 from components.dynamic import Properties, inputs_of, say
 from components.jobs import Job, run_job
 
@@ -36,6 +36,9 @@ class WeightsProvider(ArtifactProvider):
     def markers(self, props: Properties) -> list[str]:
         return [props["sentinel"]]
 
+    def found(self, artifact: Artifact) -> Properties:
+        return {"suspects": artifact.suspects}
+
     def create(self, props: Properties) -> CreateResult:
         outs = self._download(props, props["revision"])
         outs["owner"] = ownership.take(props["environment"], props["volume"], outs["folder"])
@@ -45,19 +48,20 @@ class WeightsProvider(ArtifactProvider):
         if not olds.get("problems"):
             return UpdateResult({**olds, **inputs_of(news, INPUTS)})
         # The commit that is served, even where the branch has moved on: this is a repair, not an upgrade.
-        return UpdateResult({**self._download(news, olds["commit"]), "owner": olds["owner"]})
+        outs = self._download(news, olds["commit"], olds.get("suspects"))
+        return UpdateResult({**outs, "owner": olds["owner"]})
 
-    def _download(self, props: Properties, revision: str) -> Properties:
+    def _download(self, props: Properties, revision: str, suspects: list[str] | None = None) -> Properties:
         say("weights", f"{props['repo']}@{revision}: {props['estimate']}")
         name = f"weights/{props['repo']}@{revision}"
-        job = Job.of(props, "download_model", name, revision=revision)
+        job = Job.of(props, "download_model", name, revision=revision, suspects=suspects or [])
         done = run_job(job, lambda line: say("weights", line.removeprefix("weights: ")))
         if done["skipped"]:
             say("weights", f"{done['files']} files · {done['bytes'] / 1e9:.2f} GB already on the volume, checked")
         else:
             fetched = done["fetched_bytes"] / 1e9
             say("weights", f"{done['files']} files · {fetched:.2f} GB fetched in {done['seconds']:.0f} s")
-        return {
+        outs = {
             **inputs_of(props, INPUTS),
             "commit": done["commit"],
             "folder": done["folder"],
@@ -65,11 +69,16 @@ class WeightsProvider(ArtifactProvider):
             "bytes": done["bytes"],
             "manifestSha256": done["manifest_sha256"],
             "problems": [],
+            "suspects": [],
         }
+        artifact = self.inspect(outs)
+        return {**outs, "dates": artifact.dates if artifact else {}}
 
 
 class ModelWeights(Resource, module="modal", name="ModelWeights"):
-    """Outputs: `commit` (40 hex digits), `folder` (in the volume), `files`, `bytes`, `manifestSha256`, `problems`."""
+    """Outputs: `commit` (40 hex digits), `folder` (in the volume), `files`, `bytes`, `manifestSha256`, `problems` and
+    `suspects` (of a refresh; see Artifact), `dates` (of the files, at the last check).
+    """
 
     commit: pulumi.Output[str]
     folder: pulumi.Output[str]
@@ -77,6 +86,8 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
     bytes: pulumi.Output[int]
     manifestSha256: pulumi.Output[str]
     problems: pulumi.Output[list[str]]
+    suspects: pulumi.Output[list[str]]
+    dates: pulumi.Output[dict[str, float]]
 
     def __init__(
         self,
@@ -109,5 +120,5 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
             "estimate": estimate,
             "retain": retain,
         }
-        outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems", "owner")
+        outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems", "suspects", "dates", "owner")
         super().__init__(WeightsProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from serving.checkpoint import LEDGER, Hub, Ledger, RemoteFile, WrongContent, check_file
+from serving.checkpoint import LEDGER, Hub, Ledger, RemoteFile
 from serving.errors import ServingError
 from serving.hub_errors import Temporary, translate
+from serving.landing import HUB_CACHE, Landing
 from serving.log_pump import print_line
 from serving.manifest import (
     MANIFEST,
@@ -26,12 +25,8 @@ from serving.manifest import (
     write_manifest,
     written_again,
 )
-from serving.progress import Report, TransferRate, size_text, transfer_line
+from serving.progress import Report, size_text
 from serving.recipe import Recipe
-
-_HUB_CACHE = ".cache/huggingface"
-_SECONDS_BETWEEN_LINES = 5.0
-_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def download_weights(
@@ -42,13 +37,15 @@ def download_weights(
     commit_volume: Callable[[], None],
     report: Report = print_line,
     sleep: Callable[[float], None] = time.sleep,
+    suspects: Collection[str] | None = (),
 ) -> dict[str, Any]:
     """Downloads what is missing of `recipe.model.repo` at `revision` (branch, tag or commit).
 
+    Sizes and dates tell what was complete before; of `suspects` (paths; None: of every file) the content does.
     Returns `{"commit", "folder", "files", "bytes", "fetched_bytes", "seconds", "manifest_sha256", "skipped"}`.
     Raises ServingError for everything that a user can mend. Whatever was complete is committed even then.
     """
-    return _Download(recipe, revision, token, commit_volume, report, sleep).run()
+    return _Download(recipe, revision, token, commit_volume, report, sleep, suspects).run()
 
 
 class _Download:
@@ -60,6 +57,7 @@ class _Download:
         commit_volume: Callable[[], None],
         report: Report,
         sleep: Callable[[float], None],
+        suspects: Collection[str] | None,
     ) -> None:
         self._recipe = recipe
         self._revision = revision
@@ -68,6 +66,7 @@ class _Download:
         self._commit_volume = commit_volume
         self._report = report
         self._sleep = sleep
+        self._suspects = suspects
         self._fetched: dict[str, int] = {}
         """Bytes by path of the files that this run fetched."""
 
@@ -103,8 +102,9 @@ class _Download:
     def _complete(self, folder: Path) -> WeightsManifest | None:
         """The manifest, where it and the files on the volume agree; else the marks of completeness are taken away."""
         manifest = read_manifest(WeightsManifest, folder)
-        if manifest and (folder / SENTINEL).is_file():
-            wrong = damaged_since(manifest, folder)
+        if manifest:
+            everything = [file.path for file in manifest.files]
+            wrong = damaged_since(manifest, folder, everything if self._suspects is None else self._suspects)
             if not wrong:
                 if written_again(manifest, folder):
                     # Rewritten with the same content: a manifest newer than all of it ends the suspicion.
@@ -169,9 +169,9 @@ class _Download:
 
     def _attempt(self, commit: str, folder: Path, files: list[RemoteFile], ledger: Ledger) -> None:
         """Checks what is there, fetches the rest, checks it as it lands. Raises Temporary for a wrong file."""
-        for leftover in (folder / _HUB_CACHE).rglob("*.incomplete"):
+        for leftover in (folder / HUB_CACHE).rglob("*.incomplete"):
             leftover.unlink(missing_ok=True)  # the Hub client starts such a file anew under another name
-        with _Landing(self._recipe, folder, files, ledger, self._commit_volume, self._report) as landing:
+        with Landing(self._recipe, folder, files, ledger, self._commit_volume, self._report) as landing:
             landing.start_watching()
             landing.check_present()
             missing = [file for file in files if not ledger.sha256(file)]
@@ -209,117 +209,6 @@ class _Download:
             failures += 1
             self._report(f"weights: {reason}; try {failures + 1} of {len(delays) + 1} in {wait:g} s")
             self._sleep(wait)
-
-
-class _Landing:
-    """Checks files as they appear under their final names, reports progress, commits now and then.
-
-    Hashing runs beside the download, over files still in the page cache. `wrong` says what was found instead of a
-    right file; such a file is deleted, so that the next try fetches it.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        folder: Path,
-        files: list[RemoteFile],
-        ledger: Ledger,
-        commit_volume: Callable[[], None],
-        report: Report,
-    ) -> None:
-        self._folder = folder
-        self._files = files
-        self._ledger = ledger
-        self._commit_volume = commit_volume
-        self._report = report
-        self._total = sum(file.size for file in files)
-        self._commit_interval = min(30.0, recipe.download.timeout / 240)
-        self._pool = ThreadPoolExecutor(max(1, min(recipe.download.workers, round(recipe.download.cpu) or 1)))
-        self._pending: dict[str, Future[None]] = {}
-        self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.wrong: dict[str, str] = {}
-
-    def __enter__(self) -> _Landing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        if self._thread:
-            self._thread.join()
-        self._pool.shutdown()
-
-    def check_present(self) -> None:
-        """Checks every file that is there and was not checked yet; returns when all are."""
-        self._submit()
-        with self._lock:
-            pending = list(self._pending.values())
-        for future in pending:
-            future.result()
-
-    def start_watching(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="download-progress", daemon=True)
-        self._thread.start()
-
-    def _submit(self) -> None:
-        with self._lock:
-            for file in self._files:
-                if file.path in self._pending or self._ledger.sha256(file) or not (self._folder / file.path).is_file():
-                    continue
-                self._pending[file.path] = self._pool.submit(self._check, file)
-
-    def _check(self, file: RemoteFile) -> None:
-        try:
-            sha256 = check_file(self._folder, file)
-        except WrongContent as problem:
-            print_line(f"[download] {problem}: deleted")
-            self.wrong[file.path] = str(problem)
-            (self._folder / file.path).unlink(missing_ok=True)
-            self._ledger.forget(file.path)
-        except FileNotFoundError:
-            self.wrong[file.path] = f"{file.path}: vanished while it was checked"
-        else:
-            self._ledger.add(file.path, sha256)
-        with self._lock:
-            self._pending.pop(file.path, None)
-
-    def _watch(self) -> None:
-        rate = TransferRate()
-        next_line = 0.0
-        next_commit, committed = time.monotonic() + self._commit_interval, 0
-        while True:
-            over = self._done.wait(_SECONDS_BETWEEN_LOOKS)
-            if over:
-                return
-            self._submit()
-            now = time.monotonic()
-            if now >= next_line:
-                next_line = now + _SECONDS_BETWEEN_LINES
-                done, done_bytes = self._landed()
-                speed = rate.add(done_bytes)
-                self._report(transfer_line("weights", done, len(self._files), done_bytes, self._total, speed))
-            if now >= next_commit and (checked := self._count_checked()) > committed:
-                try:
-                    self._ledger.save()
-                    self._commit_volume()
-                except Exception as error:  # the next one, or the last, makes up for it
-                    print_line(f"[download] could not commit the volume now: {error}")
-                committed, next_commit = checked, time.monotonic() + self._commit_interval
-
-    def _count_checked(self) -> int:
-        return sum(1 for file in self._files if self._ledger.sha256(file))
-
-    def _landed(self) -> tuple[int, int]:
-        """Files under their final names, and bytes on disk including those still on their way."""
-        whole = [file for file in self._files if (self._folder / file.path).is_file()]
-        partial = 0
-        for path in (self._folder / _HUB_CACHE).rglob("*.incomplete"):
-            try:
-                partial += path.stat().st_size
-            except FileNotFoundError:
-                continue  # became whole this very moment
-        return len(whole), min(self._total, sum(file.size for file in whole) + partial)
 
 
 def _is_commit(revision: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +16,8 @@ MANIFEST = ".manifest.json"
 SENTINEL = "model.safetensors.index.json"
 """The shard index: written last of all files of a checkpoint, so its presence means the rest is there."""
 _CLOCK_SLACK = 1.0
+_READERS = 4
+"""Hashing releases the interpreter, and a volume gives more to several readers than to one."""
 
 
 class ManifestFile(BaseModel):
@@ -95,24 +99,28 @@ def differences(manifest: Manifest, folder: Path) -> list[str]:
     return found
 
 
-def damaged_since(manifest: Manifest, folder: Path) -> list[str]:
+def damaged_since(manifest: Manifest, folder: Path, suspects: Collection[str] = ()) -> list[str]:
     """Paths of files that are no longer what the manifest says: by size, or by content where written to later.
 
-    A file no newer than the manifest itself was not touched since, and is not read again: a checkpoint has 700 GB.
+    A file no newer than the manifest itself was not touched since, and is not read again, as a checkpoint has 700 GB:
+    unless it is among the `suspects`.
     """
     written = (folder / MANIFEST).stat().st_mtime
-    wrong = []
-    for file in manifest.files:
+
+    def is_wrong(file: ManifestFile) -> bool:
         path = folder / file.path
         try:
             status = path.stat()
+            if status.st_size != file.size:
+                return True
+            newer = status.st_mtime > written + _CLOCK_SLACK
+            return (newer or file.path in suspects) and sha256_of(path) != file.sha256
         except OSError:
-            wrong.append(file.path)
-            continue
-        newer = status.st_mtime > written + _CLOCK_SLACK
-        if status.st_size != file.size or (newer and sha256_of(path) != file.sha256):
-            wrong.append(file.path)
-    return wrong
+            return True
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        verdicts = pool.map(is_wrong, manifest.files)
+        return [file.path for file, wrong in zip(manifest.files, verdicts, strict=True) if wrong]
 
 
 def written_again(manifest: Manifest, folder: Path) -> bool:

@@ -4,6 +4,8 @@ A stack deploys it and spawns the jobs. By hand, for the recipe named by GLM_SER
 
     modal run -m serving.apps.pipeline                    all three, one after the other
     modal run -m serving.apps.pipeline::download_model    one of them
+    modal run -m serving.apps.pipeline::download_model --request '{"rehash": true}'
+                                                          hashes every file again, fetches those that are wrong
 
 A job takes one JSON object (by hand: none, or `--request '{"revision": "…"}'`) and returns one. `request` has no type
 annotation because `modal run` refuses to call functions with one it cannot parse.
@@ -75,7 +77,7 @@ def _serving_errors(job: str) -> Iterator[None]:
     **_ONE_AT_A_TIME,
 )
 def download_model(request=None):
-    """`{"revision", "job"}` → see serving.download.download_weights."""
+    """`{"revision", "suspects", "rehash", "job"}` → see serving.download.download_weights."""
     from serving.download import download_weights
 
     asked = _asked(request)
@@ -87,6 +89,7 @@ def download_model(request=None):
             token=os.environ.get(recipe.secrets.hugging_face.key),
             commit_volume=_weights.commit,
             report=_reporter(asked, "weights"),
+            suspects=None if asked.get("rehash") else asked.get("suspects", ()),
         )
 
 

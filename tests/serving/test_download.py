@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serving.checkpoint import LEDGER
+from serving.checkpoint import LEDGER, RemoteFile, check_file
 from serving.download import download_weights
 from serving.errors import ServingError
 from serving.manifest import MANIFEST, SENTINEL
@@ -97,6 +97,39 @@ def test_a_pinned_and_complete_checkpoint_needs_no_hub(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     second, _ = run(_micro(make_recipe, revision=first["commit"]), None)
     assert second["skipped"]
+
+
+def test_what_keeps_its_size_and_its_date_is_found_by_who_looks_at_the_content(micro: Recipe, hub: RunningHub) -> None:
+    first, _ = run(micro, hub)
+    shard = sorted(folder_of(micro, first).glob("model-*.safetensors"))[2]
+    before = shard.stat()
+    right = shard.read_bytes()
+    for look in ({"suspects": [shard.name]}, {"suspects": None}):
+        shard.write_bytes(bytes(len(right)))
+        os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+        unseen, _ = run(micro, hub)
+        assert unseen["skipped"]
+        hub.control("DELETE", "requests")
+        run(micro, hub, **look)
+        assert {name for name in hub.sent() if name.endswith(".safetensors")} == {shard.name}
+        assert shard.read_bytes() == right
+        before = shard.stat()
+
+
+def test_without_the_sentinel_it_alone_is_fetched_and_no_shard_read(
+    micro: Recipe, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = run(micro, hub)
+    (folder_of(micro, first) / SENTINEL).unlink()
+    read: list[str] = []
+
+    def check(folder: Path, remote: RemoteFile) -> str:
+        read.append(remote.path)
+        return check_file(folder, remote)
+
+    monkeypatch.setattr("serving.landing.check_file", check)
+    run(micro, hub)
+    assert read == [SENTINEL]
 
 
 def test_only_a_flipped_shard_is_fetched_again(micro: Recipe, hub: RunningHub) -> None:
@@ -255,8 +288,8 @@ def test_an_unreachable_hub_is_given_up_after_all_tries(micro: Recipe, hub: Runn
 
 
 def test_progress_is_told_while_it_downloads(micro: Recipe, hub: RunningHub, monkeypatch: Any) -> None:
-    monkeypatch.setattr("serving.download._SECONDS_BETWEEN_LINES", 0.3)
-    monkeypatch.setattr("serving.download._SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr("serving.landing._SECONDS_BETWEEN_LINES", 0.3)
+    monkeypatch.setattr("serving.landing._SECONDS_BETWEEN_LOOKS", 0.1)
     hub.control("POST", "throttle", {"bytes_per_second": 2_500_000})
     _, lines = run(micro, hub)
     moving = [line for line in lines if "/s · " in line]

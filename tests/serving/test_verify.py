@@ -149,6 +149,7 @@ def test_only_files_written_after_the_manifest_are_read_again(tmp_path: Path) ->
     for name in ("new", "same"):
         os.utime(tmp_path / name, (written + 10, written + 10))
     assert damaged_since(manifest, tmp_path) == ["new"]
+    assert damaged_since(manifest, tmp_path, ["old", "same"]) == ["old", "new"]
 
 
 @pytest.mark.parametrize(
