@@ -7,7 +7,7 @@ up: ## converge the stack, then ask the served model one question
 	@bootstrap/stack.sh up $(STACK)
 down: ## destroy the stack; for local, stop the local cloud with its last stack and remove its files
 	@bootstrap/stack.sh down $(STACK)
-preview: ## what `up` would do; needs neither Modal nor the Hub
+preview: ## what `up` would do, for how much, and the policies; MARKDOWN=file writes it down; needs neither Modal nor the Hub
 	@bootstrap/stack.sh preview $(STACK)
 env: ## shell settings to use pulumi and modal by hand: eval "$$(make -s env)"
 	@bootstrap/stack.sh env $(STACK)

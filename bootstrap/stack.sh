@@ -5,7 +5,7 @@
 # under .local/; every other stack uses Modal and the Pulumi backend you are logged in to.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-verb="$1" stack="$2"
+verb="$1" stack="$2" markdown="${MARKDOWN:-}"
 [ -f "Pulumi.$stack.yaml" ] || {
   echo "error: there is no stack $stack: no file Pulumi.$stack.yaml; there are $(printf '%s ' Pulumi.*.yaml)" >&2
   exit 1
@@ -14,7 +14,8 @@ verb="$1" stack="$2"
 is_local() { case "$stack" in local | *-local) return 0 ;; *) return 1 ;; esac; }
 # Where real money is spent, Pulumi shows its preview and asks.
 without_asking=()
-if is_local; then without_asking=(--yes --skip-preview); fi
+with_policies=(--policy-pack infra/policies --policy-pack-config infra/policies/limits.json)
+if is_local; then without_asking=(--yes --skip-preview) with_policies=(); fi
 
 use_local_state() {
   mkdir -p .local/pulumi
@@ -60,7 +61,18 @@ preview_from_nothing() {
   pulumi stack init "$stack" >/dev/null
   cp "Pulumi.$stack.yaml" "$scratch/Pulumi.$stack.yaml"
   mv "$scratch/untouched" "Pulumi.$stack.yaml"
-  pulumi preview --stack "$stack" --config-file "$scratch/Pulumi.$stack.yaml"
+  review -- --config-file "$scratch/Pulumi.$stack.yaml"
+}
+
+# The preview as a review, with the policies. A local stack's prices are its recipe's: its cloud need not be running.
+review() {
+  local options=()
+  if is_local; then options+=(--no-rates); fi
+  if [ "$cli" = "$PWD/local/pulumi_engine/bin" ]; then
+    options+=(--no-policies "the bundled engine has no policies, the Pulumi CLI (https://www.pulumi.com/docs/install/) has")
+  fi
+  if [ -n "$markdown" ]; then options+=(--markdown "$markdown"); fi
+  python -m infra.review "$stack" ${options[@]+"${options[@]}"} "$@"
 }
 
 case "$verb" in
@@ -74,7 +86,7 @@ case "$verb" in
       exit 1
     fi
     select_stack
-    pulumi up --stack "$stack" --suppress-outputs ${without_asking[@]+"${without_asking[@]}"}
+    pulumi up --stack "$stack" --suppress-outputs ${with_policies[@]+"${with_policies[@]}"} ${without_asking[@]+"${without_asking[@]}"}
     python -m infra.first_answer "$stack"
     ;;
   preview)
@@ -87,7 +99,7 @@ case "$verb" in
       exit 0
     fi
     select_stack
-    pulumi preview --stack "$stack"
+    review
     ;;
   down)
     prepare

@@ -7,6 +7,9 @@ from components.modal_prices import modal_prices
 from serving.params import Capacity, Scaling
 from serving.recipe import Recipe
 
+DOWNLOAD_GB_A_SECOND = (0.4, 0.2)
+"""The published guide's 30 to 60 minutes for 700 GB."""
+
 
 def plan(recipe: Recipe, scaling: Scaling, ingress: str, capacity: Capacity) -> str:
     """What this stack is, in one line."""
@@ -36,21 +39,20 @@ def replica_price(recipe: Recipe, capacity: Capacity) -> str:
 
 
 def download(recipe: Recipe, capacity: Capacity) -> str:
-    # Measured for 700 GB: 30 to 60 minutes, which is 0.2 to 0.4 GB/s.
-    slow, fast = recipe.model.size_gb / 0.2 / 60, recipe.model.size_gb / 0.4 / 60
+    fast, slow = (recipe.model.size_gb / rate / 60 for rate in DOWNLOAD_GB_A_SECOND)
     minutes = f"{fast:.0f} to {slow:.0f} min" if slow >= 1 else "less than a minute"
-    dollars = money(slow * 60 * _download_second(recipe, capacity))
+    dollars = money(slow * 60 * download_second(recipe, capacity))
     return f"{recipe.model.size_gb:g} GB, {minutes} on CPU, at most {dollars} ({_download_price(recipe, capacity)})"
 
 
 def _download_price(recipe: Recipe, capacity: Capacity) -> str:
-    price = f"{money(3600 * _download_second(recipe, capacity))}/h"
+    price = f"{money(3600 * download_second(recipe, capacity))}/h"
     if not capacity.nonpreemptible_download:
         return price
     return f"{price}, {modal_prices().nonpreemptible.multiplier:g} × the base price for not being preempted"
 
 
-def _download_second(recipe: Recipe, capacity: Capacity) -> float:
+def download_second(recipe: Recipe, capacity: Capacity) -> float:
     asked, prices = recipe.download, recipe.prices
     base = asked.cpu * prices.cpu_core_second + asked.memory_mib / 1024 * prices.memory_gib_second
     return base * (modal_prices().nonpreemptible.multiplier if capacity.nonpreemptible_download else 1)

@@ -91,6 +91,9 @@ def main() -> int:
     try:
         listed = dict(modal.Workspace.from_context().billing.rates())
         print(read_rates(listed, datetime.now(UTC).date().isoformat()).model_dump_json(by_alias=True))
+    except modal.exception.AuthError:
+        print("no valid Modal token (`modal token new`)", file=sys.stderr)
+        return 1
     except Exception as error:  # whatever it is, the prices of the recipe do
         print(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}", file=sys.stderr)
         return 1

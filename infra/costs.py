@@ -72,6 +72,11 @@ def warm_hours(configuration: Configuration, today: date) -> dict[int, float]:
     return hours
 
 
+def always_warm(configuration: Configuration) -> bool:
+    """Whether a replica is up at any hour, as a deploy finds it."""
+    return configuration.schedule is None and configuration.scaling.min_containers > 0
+
+
 def month(configuration: Configuration, today: date) -> Month:
     price = replica_hour(configuration)
     hours = warm_hours(configuration, today)

@@ -39,7 +39,7 @@ def reasons(step: Step, changes: list[Change], configuration: Configuration, *, 
     if step.kind == "none":
         return []
     if step.kind == "create":
-        return ["first deploy"] if new_stack else _created(step, changes, configuration)
+        return [_made(step.name, configuration)] if new_stack else _created(step, changes, configuration)
     if step.kind == "delete":
         return [str(change) for change in changes if _relevant(step.name, configuration)(change.key)] or [
             "no longer asked for"
@@ -47,6 +47,25 @@ def reasons(step: Step, changes: list[Change], configuration: Configuration, *, 
     drift = _drift(step)
     named = [str(change) for change in changes if _relevant(step.name, configuration)(change.key)]
     return drift + named or _followed(step) or ["its inputs changed"]
+
+
+def _made(name: str, configuration: Configuration) -> str:
+    """What a stack that is new gets."""
+    recipe = configuration.recipe
+    gpus = f"{recipe.gpu.count}×{recipe.gpu.type}"
+    return {
+        "weights-volume": f"volume {recipe.volumes.weights.name}",
+        "kernels-volume": f"volume {recipe.volumes.kernels.name}",
+        "hf-secret": f"secret {recipe.secrets.hugging_face.name}: {configuration.hf_token}",
+        "api-key": "32 random bytes, encrypted in the stack's state",
+        "api-secret": f"secret {recipe.secrets.api_key.name}",
+        "pipeline": f"app {recipe.app}-pipeline: downloads, compiles, verifies",
+        "weights": f"{recipe.model.size_gb:g} GB of {recipe.model.repo}@{recipe.model.revision}, on CPU",
+        "kernels": f"for {recipe.engine.name} {recipe.engine.version} with these flags, on {gpus}",
+        "verification": "shards, index and kernels belong together, on CPU",
+        "app": f"app {recipe.app}, ingress {configuration.ingress}",
+        "smoke-test": f"starts a replica on {gpus} and asks it from outside",
+    }.get(name, "first deploy")
 
 
 def _created(step: Step, changes: list[Change], configuration: Configuration) -> list[str]:

@@ -1,0 +1,96 @@
+"""How long a step takes and what it costs once: minutes and dollars, usually and at the most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.estimates import DOWNLOAD_GB_A_SECOND, download_second, replica_seconds
+from infra.configuration import Configuration
+from infra.costs import always_warm, cut_over
+from infra.review.events import Step
+
+_VERIFY_SECONDS = 60
+"""Sizes and headers of some hundred files; on CPU."""
+_IN_PLACE = ("autoscaler", "artifacts", "strategy")
+"""Inputs of the serving app that change without a new version of it."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Seconds and USD: usually, and at the most."""
+
+    seconds: tuple[float, float] = (0, 0)
+    dollars: tuple[float, float] = (0, 0)
+    word: str = ""
+    """What the step is, where `update` or `replace` says too little."""
+
+
+def effort(step: Step, configuration: Configuration) -> Effort:
+    if step.kind in ("none", "delete"):
+        return Effort()
+    if step.name == "weights":
+        return _weights(step, configuration)
+    if step.name == "kernels":
+        return _kernels(step, configuration)
+    if step.name == "verification":
+        return Effort((_VERIFY_SECONDS, _VERIFY_SECONDS), (0.01, 0.01))
+    if step.name == "app":
+        return _app(step, configuration)
+    if step.name == "smoke-test":
+        return _smoke_test(configuration)
+    return Effort()
+
+
+def new_version(step: Step) -> bool:
+    """Whether a step of the serving app brings up new replicas: all but what its autoscaler takes live."""
+    if step.name != "app" or step.kind in ("none", "delete"):
+        return False
+    if step.kind != "update" or step.outputs.get("liveVersion") != step.outputs.get("version"):
+        return True
+    names = {*step.old, *step.new} - {"__provider", *_IN_PLACE}
+    return any(step.old.get(name) != step.new.get(name) for name in names)
+
+
+def replaced_version(step: Step) -> bool:
+    """A new version where one served before."""
+    return new_version(step) and step.kind != "create"
+
+
+def _weights(step: Step, configuration: Configuration) -> Effort:
+    recipe = configuration.recipe
+    fast, slow = (recipe.model.size_gb / rate for rate in DOWNLOAD_GB_A_SECOND)
+    price = download_second(recipe, configuration.capacity)
+    if step.kind == "update":
+        return Effort((0, slow), (0, slow * price), "repair") if step.outputs.get("problems") else Effort()
+    return Effort((fast, slow), (fast * price, slow * price))
+
+
+def _kernels(step: Step, configuration: Configuration) -> Effort:
+    recipe = configuration.recipe
+    usual, longest = 60 * recipe.compiling.estimated_minutes, recipe.compiling.timeout
+    price = recipe.gpu.count * recipe.prices.gpu_second
+    if step.kind == "update" and not step.outputs.get("problems"):
+        starts = 2 * recipe.deadlines.startup
+        return Effort((0, starts), (0, starts * price), "prove")
+    return Effort((usual, longest), (usual * price, longest * price), "repair" if step.kind == "update" else "")
+
+
+def _app(step: Step, configuration: Configuration) -> Effort:
+    if not new_version(step):
+        return Effort(word="in place")
+    if step.kind == "create":
+        return Effort()
+    over = cut_over(configuration)
+    word = "new version" if step.kind == "update" else ""
+    return Effort(dollars=over.dollars if configuration.deployment_strategy == "rolling" else (0, 0), word=word)
+
+
+def _smoke_test(configuration: Configuration) -> Effort:
+    """It waits for a replica that it starts; where some are warm anyway, it costs nothing of its own."""
+    deadlines, idle = configuration.recipe.deadlines, configuration.scaling.scaledown_window
+    usual, longest = deadlines.typical_startup or deadlines.startup, deadlines.startup
+    price = max(replica_seconds(configuration.recipe, configuration.capacity))
+    waits = (usual, deadlines.scheduling + longest)
+    if always_warm(configuration):
+        return Effort(waits)
+    return Effort(waits, ((usual + idle) * price, (longest + idle) * price))
