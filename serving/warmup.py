@@ -47,9 +47,19 @@ class WarmupRequest:
     payload: dict[str, Any]
 
 
-# Tokens; on both sides of where SGLang and its kernels change their ways (1,024 and the index top-k of 2,048), and
-# beyond 4,096: the one slow request of a real start without them was the first above 5,000 (docs/gpu.md).
-PROMPT_SIZES = (60, 200, 900, 1100, 2000, 2400, 4000, 5100, 7000)
+# Tokens. On both sides of where SGLang and its kernels change their ways (1,024 and the index top-k of 2,048), and
+# beyond 4,096.
+#
+# 3,040 for what Triton does: a kernel gets a variant of its own, compiled when first needed, where a number given to it
+# is a multiple of 16. Beyond the top-k one of SGLang's is given how many pages of 64 tokens the longest prompt of its
+# batch has (0.5.16 kernels/ops/attention/dsa/index_buf_accessor.py:605), and without a prompt of 48 pages the first
+# customer's with such a number waited for its compilation: 0.37 instead of 0.15 s (docs/gpu.md). 48 pages are 3,009 to
+# 3,072 tokens, or 189 to 192 blocks of 16.
+PROMPT_SIZES = (60, 200, 900, 1100, 2000, 2400, 3040, 4000, 5100, 7000)
+_LONGEST_OF_BATCH = (2400, 3040)
+_OCCUPIES = 4000
+"""Tokens of the prompt that keeps the engine busy while the rest of a batch arrives, so that it becomes one batch."""
+_SECONDS_AHEAD = 0.05
 
 
 def prompt_of(tokens: int, first: str = "") -> str:
@@ -109,8 +119,23 @@ def warm_up(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None
         out(f"[warmup] {number}/{len(requests)} {warmup.name}: {time.monotonic() - started:.1f} s")
 
 
+class _Words:
+    """How many words make a prompt of so many tokens: learnt from what the engine counted, template included."""
+
+    def __init__(self) -> None:
+        self._more = 0
+
+    def of(self, tokens: int) -> int:
+        return max(1, tokens - self._more)
+
+    def learn(self, words: int, answer: Answer) -> None:
+        counted = answer.json().get("usage", {}).get("prompt_tokens")
+        if isinstance(counted, int):
+            self._more = counted - words
+
+
 def ask_all_sizes(recipe: Recipe, *, api_key: str, batches: Sequence[int], out: LineSink = print_line) -> None:
-    """One prompt of each size, then so many short ones of unlike lengths at once, batch after batch.
+    """One prompt of each size, then so many at once, batch after batch: short ones of unlike lengths and a long one.
 
     Raises ServingError.
     """
@@ -118,26 +143,41 @@ def ask_all_sizes(recipe: Recipe, *, api_key: str, batches: Sequence[int], out: 
     longest = engine.longest_request(recipe) - _ANSWER_TOKENS - _TEMPLATE_TOKENS
     sizes = [size for size in PROMPT_SIZES if size < longest]
     started = time.monotonic()
+    words = _Words()
     for size in sizes:
-        _ask(recipe, api_key, size, f"{size}")
+        _ask(recipe, api_key, size, f"{size}", words)
     fitting = sorted({min(batch, engine.most_requests(recipe)) for batch in batches})
     for at_once in fitting:
-        with ThreadPoolExecutor(at_once) as pool:
-            first = f"{at_once} at once,"
-            list(pool.map(lambda n, word=first: _ask(recipe, api_key, 20 + 5 * n, f"{word} {n}"), range(at_once)))
+        for long in _LONGEST_OF_BATCH:
+            prompts = [_OCCUPIES, long, *(20 + 5 * n for n in range(2, at_once))][:at_once]
+            fits = [min(size, longest - 1) for size in prompts]
+            _ask_together(recipe, api_key, fits, f"{at_once} beside {long}", words)
     out(
         f"[warmup] {len(sizes)} prompts up to {max(sizes, default=0)} tokens, {fitting[-1]} at once: "
         f"{time.monotonic() - started:.1f} s"
     )
 
 
-def _ask(recipe: Recipe, api_key: str, tokens: int, first: str) -> None:
+def _ask_together(recipe: Recipe, api_key: str, sizes: Sequence[int], first: str, words: _Words) -> None:
+    """The first of them a moment ahead of the others."""
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        asked = []
+        for number, size in enumerate(sizes):
+            asked.append(pool.submit(_ask, recipe, api_key, size, f"{first}, {number}", words))
+            if number == 0:
+                time.sleep(_SECONDS_AHEAD)
+        for answer in asked:
+            answer.result()
+
+
+def _ask(recipe: Recipe, api_key: str, tokens: int, first: str, words: _Words) -> None:
+    number = words.of(tokens)
     payload = {
         "model": recipe.model.served_name,
-        "messages": [{"role": "user", "content": prompt_of(tokens, first)}],
+        "messages": [{"role": "user", "content": prompt_of(number, first)}],
         "max_tokens": _ANSWER_TOKENS,
     }
-    _send(recipe, api_key, payload, _no_message_in, f"warm-up: a prompt of {tokens} tokens")
+    words.learn(number, _send(recipe, api_key, payload, _no_message_in, f"warm-up: a prompt of {tokens} tokens"))
 
 
 def _no_message_in(answer: Answer) -> str | None:
@@ -148,11 +188,13 @@ def _no_message_in(answer: Answer) -> str | None:
 
 def _send(
     recipe: Recipe, api_key: str, payload: dict[str, Any], problem_in: Callable[[Answer], str | None], what: str
-) -> None:
-    """Raises ServingError, naming `what`, where there is no answer or a problem in it."""
+) -> Answer:
+    """The answer. Raises ServingError, naming `what`, where there is no answer or a problem in it."""
     limit = recipe.deadlines.warmup_request
+    problem: str | None
     try:
-        problem = problem_in(request(recipe.port, "POST", CHAT_PATH, payload=payload, api_key=api_key, timeout=limit))
+        answer = request(recipe.port, "POST", CHAT_PATH, payload=payload, api_key=api_key, timeout=limit)
+        problem = problem_in(answer)
     except TimeoutError:
         problem = f"no answer within {limit:.0f} s"
     except (OSError, http.client.HTTPException) as error:
@@ -162,3 +204,4 @@ def _send(
             f"{what} failed: {problem}. "
             "Next: read the engine's lines in `modal app logs`, mend the cause, then pulumi up"
         )
+    return answer

@@ -25,9 +25,13 @@ def main() -> None:
     prepare.add_argument("--moe-layers", type=int, help="3 where the GPU has room for two such servers, else 1")
     phases.add_parser("compile", help="serving.compile: the kernel artifact, proven complete")
     phases.add_parser("verify", help="serving.verify")
-    phases.add_parser("compare", help="ours beside the stock way: ready, first requests, steady speed")
-    phases.add_parser("alone", help="ours with the machine to itself")
-    phases.add_parser("again", help="ours with what the start before left in its home and temporary folder")
+    phases.add_parser("stock", help="the stock way: ready, first requests")
+    phases.add_parser(
+        "ours", help="ours: ready, first requests, steady speed beside the bare engine, SIGTERM under load"
+    )
+    phases.add_parser(
+        "again", help="ours with what its first start left in home and temporary folder; scheduler killed"
+    )
     fault = phases.add_parser("faults", help="what breaks on purpose; all of it, or those named")
     fault.add_argument("names", nargs="*", choices=[[], *faults.FAULTS])
     phases.add_parser("triage", help="serving.log_triage over all logs; the key looked for in them")
@@ -48,10 +52,10 @@ def main() -> None:
             artifact.compile_artifact(bench)
         case "verify":
             artifact.verify_artifact(bench)
-        case "compare":
-            compare.compare(bench)
-        case "alone":
-            compare.start_alone(bench)
+        case "stock":
+            compare.start_stock(bench)
+        case "ours":
+            compare.start_ours(bench)
         case "again":
             compare.start_again(bench)
         case "faults":

@@ -1,4 +1,4 @@
-"""The two servers that are compared: ours in a container's process, and SGLang as anybody would start it."""
+"""The servers that are compared: ours in a container's process, and SGLang without it."""
 
 from __future__ import annotations
 
@@ -130,23 +130,14 @@ class Ours(Server):
         return self.wait_end(timeout)
 
 
-class Stock(Server):
-    """`sglang.launch_server` with the same flags and defaults otherwise: no supervisor, no gate, no key.
+class Plain(Server):
+    """`sglang.launch_server` with the same flags: no supervisor, no gate, no key. `variables`: its caches, mostly."""
 
-    Its caches are what `sglang.compile_deep_gemm` leaves on a volume (`kernels`), and nothing in its home.
-    """
-
-    def __init__(self, bench: Bench, name: str, *, kernels: Path, port: int) -> None:
+    def __init__(self, bench: Bench, name: str, *, port: int, variables: dict[str, str]) -> None:
         recipe = bench.recipe.model_copy(update={"port": port})
-        environment = {
-            **fresh_machine(bench, name),
-            "SGLANG_DG_CACHE_DIR": str(kernels),
-            "HF_HUB_OFFLINE": "1",
-            **recipe.engine.environment,
-        }
         argv = sglang.launch_command(recipe, bench.commit)
         assert argv[2] == "sglang.launch_server", argv
-        super().__init__(bench, name, argv, environment, port)
+        super().__init__(bench, name, argv, {**fresh_machine(bench, name), **variables}, port)
 
     def wait_ready(self, timeout: float = 500) -> dict[str, Any]:
         """Until /health answers 200, as any deployment waits."""
@@ -161,6 +152,18 @@ class Stock(Server):
             time.sleep(0.05)
         say(f"{self.name}: ready in {self.seconds()} s")
         return {"seconds": self.seconds()}
+
+
+def stock_server(bench: Bench, *, kernels: Path, port: int) -> Plain:
+    """As anybody would start it: SGLang's defaults, and the DeepGEMM cache that its compile tool leaves on a volume."""
+    variables = {"SGLANG_DG_CACHE_DIR": str(kernels), "HF_HUB_OFFLINE": "1", **bench.recipe.engine.environment}
+    return Plain(bench, "stock", port=port, variables=variables)
+
+
+def bare_server(bench: Bench, *, port: int) -> Plain:
+    """With our artifact and our engine's environment: what differs from ours is the supervisor and the gate alone."""
+    path = bench.recipe.kernel_path(bench.kernel_key)
+    return Plain(bench, "bare", port=port, variables=sglang.engine_environment(bench.recipe, path, proven=True))
 
 
 def fresh_machine(bench: Bench, name: str, *, emptied: bool = True) -> dict[str, str]:

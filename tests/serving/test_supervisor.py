@@ -33,7 +33,7 @@ def test_a_start_a_life_and_a_clean_stop(make: Make) -> None:
         r"ready in [\d.]+ s: volumes 0\.5 · load [\d.]+ · graphs [\d.]+ · warm-up [\d.]+", container.lines[-1]
     )
     assert not container.said("warnings that no rule knows")
-    assert container.said("[warmup] 9 prompts up to 7000 tokens, 8 at once: ")
+    assert container.said("[warmup] 10 prompts up to 7000 tokens, 8 at once: ")
     assert container.supervisor.finished_requests() >= WARM_UP_REQUESTS
     answer = container.ask()
     assert answer.status == 200
