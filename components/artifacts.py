@@ -100,8 +100,9 @@ class ArtifactProvider(Provider):
         """More outputs that a refresh takes from what it finds."""
         return {}
 
-    def inspect(self, props: Properties, dates: Mapping[str, float] | None = None) -> Artifact | None:
-        return inspect(props["environment"], props["volume"], self.folder(props), self.markers(props), dates)
+    def inspect(self, props: Properties) -> Artifact | None:
+        place = (props["environment"], props["volume"], self.folder(props))
+        return inspect(*place, self.markers(props), props.get("dates"))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         result = compare(olds, news, replace=self.identity, update=self.updated)
@@ -109,13 +110,13 @@ class ArtifactProvider(Provider):
         return result
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        artifact = self.inspect(props, props.get("dates"))
+        artifact = self.inspect(props)
         if artifact is None:
             say(self.label, f"{self.folder(props)} on volume {props['volume']} is gone, or its {MANIFEST} is")
             return ReadResult("", {})
         if artifact.problems:
             say(self.label, summary(artifact.problems))
-        elif artifact.manifest_sha256 != props["manifestSha256"]:
+        elif artifact.manifest_sha256 != props.get("manifestSha256", artifact.manifest_sha256):
             say(self.label, f"{self.folder(props)} has another {MANIFEST} than this stack has seen")
         outs = {**props, "problems": artifact.problems, "manifestSha256": artifact.manifest_sha256}
         outs |= self.found(artifact)

@@ -13,7 +13,9 @@ same thing again: without an owner, putting a change back would delete the kerne
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
+from collections.abc import Iterable
 
 from components import modal_api
 from components.dynamic import DeploymentError
@@ -22,6 +24,7 @@ OWNER = ".owner"
 _ADOPTED = " adopted"
 OWNED = "GLM_SERVING_OWNED"
 """Key of every secret that some stack has made."""
+_MADE = "GLM_SERVING_MADE_"
 
 
 def new_token() -> str:
@@ -90,6 +93,16 @@ def app_taken_from(token: str, environment: str, name: str) -> bool:
 def secret_mark(stack: str) -> str:
     """Key that marks a secret as this stack's."""
     return f"GLM_SERVING_OWNER_{hashlib.sha256(stack.encode()).hexdigest()[:12].upper()}"
+
+
+def made_mark() -> str:
+    """Key that marks a secret as made by one resource, now: the last one made is the owner of the secret."""
+    return f"{_MADE}{time.time_ns() // 1000}"
+
+
+def last_made(keys: Iterable[str]) -> str:
+    """The last of these marks among a secret's keys; empty for one that has none."""
+    return max((key for key in keys if key.startswith(_MADE)), default="")
 
 
 def _owner(environment: str, volume: str, folder: str = "") -> str:

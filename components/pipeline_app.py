@@ -30,12 +30,12 @@ class PipelineAppProvider(Provider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         live = modal_api.find_app(props["environment"], props["name"])
-        if live is None:
+        if live is None or live.app_id != props["appId"]:
+            say(f"app {props['name']}", gone(live))
             return ReadResult("", {})
         if live.version != props["version"]:
-            say(f"app {props['name']}", f"version {live.version} was deployed by hand, `pulumi up` deploys ours again")
-        outs = {**props, "liveVersion": live.version}
-        return ReadResult(live.app_id, outs, inputs_of(props, INPUTS))
+            say(f"app {props['name']}", another_version(live, props))
+        return ReadResult(id_, {**props, "liveVersion": live.version}, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
         if ownership.app_taken_from(props["owner"], props["environment"], props["name"]):
@@ -51,6 +51,18 @@ class PipelineAppProvider(Provider):
         live = modal_api.deploy_app("serving.apps.pipeline", params, PARAMS_VARIABLE, props["environment"], "rolling")
         outs = {"owner": owner, "appId": live.app_id, "version": live.version, "liveVersion": live.version}
         return {**inputs_of(props, INPUTS), **outs}
+
+
+def gone(live: modal_api.LiveApp | None) -> str:
+    """What a refresh says of an app that is not there, or that somebody has deployed after having stopped it."""
+    return "is stopped" if live is None else "was stopped and deployed anew by hand"
+
+
+def another_version(live: modal_api.LiveApp, props: Properties) -> str:
+    return (
+        f"version {live.version} is live, deployed or rolled back to by hand; this stack deployed version "
+        f"{props['version']:.0f} and will deploy it again"
+    )
 
 
 class PipelineApp(Resource, module="modal", name="PipelineApp"):

@@ -22,39 +22,45 @@ INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared",
 
 class SecretProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        # Modal merges keys into a secret and never drops one, so other keys need another secret.
         known = _with_known_values(olds, news)
         result = compare(olds, known, replace=("environment", "name", "keys"), update=("values", "stack"))
         if changed(olds, known, ["values"]) and news.get("grace") is not None:
             say(f"secret {news['name']}", _mixed_window(int(news["grace"])))
-        result.changes = result.changes or _ends_grace(olds, news)
-        # In this order, so that a change that failed and was put back leaves no deletion of the secret behind.
-        result.delete_before_replace = True
+        result.changes = result.changes or _ends_grace(olds, news) or bool(olds.get("problems"))
         return result
 
     def create(self, props: Properties) -> CreateResult:
-        before = {} if props.get("grace") is None else previous_key.NOBODY
-        return CreateResult(f"{props['environment']}/{props['name']}", self._write(props, before))
+        # Another secret of the stack's stays until replicas that read this one have taken over.
+        outs = self._write(props, _no_value_before(props))
+        return CreateResult(f"{props['environment']}/{props['name']}", outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         news = _with_known_values(olds, news)
-        return UpdateResult(self._write(news, _value_before(olds, news), olds.get("stack")))
+        return UpdateResult(self._write(news, _value_before(olds, news), olds))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        if not modal_api.secret_has_keys(props["environment"], props["name"], props["keys"]):
+        found = modal_api.secret_keys(props["environment"], props["name"])
+        if found is None:
+            say(f"secret {props['name']}", "is gone")
             return ReadResult("", {})
-        return ReadResult(id_, dict(props), inputs_of(props, INPUTS))
+        problems = _problems(props, found)
+        if problems:
+            say(f"secret {props['name']}", "; ".join(problems))
+        return ReadResult(id_, {**props, "problems": problems}, inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
         environment, name = props["environment"], props["name"]
+        found = modal_api.secret_keys(environment, name) or set()
         if props["shared"]:
             say(f"secret {name}", f"kept for other stacks; `modal secret delete {name} --env {environment}` removes it")
-        elif not modal_api.secret_has_keys(environment, name, [ownership.secret_mark(props["stack"])]):
+        elif ownership.secret_mark(props["stack"]) not in found:
             say(f"secret {name}", "was not made by this stack, left as it is")
+        elif ownership.last_made(found) != ownership.last_made(props.get("seen") or []):
+            say(f"secret {name}", "is in use again, kept")
         else:
             modal_api.delete_secret(environment, name)
 
-    def _write(self, props: Properties, before: dict[str, str], stack_before: str | None = None) -> Properties:
+    def _write(self, props: Properties, before: dict[str, str], olds: Properties | None = None) -> Properties:
         """`before`: what the secret says of the value before this one. Returns the outputs."""
         environment, name, keys = props["environment"], props["name"], props["keys"]
 
@@ -62,10 +68,17 @@ class SecretProvider(Provider):
             return modal_api.secret_has_keys(environment, name, list(wanted))
 
         mark = ownership.secret_mark(props["stack"])
-        ours = has(mark) or (stack_before is not None and has(ownership.secret_mark(stack_before)))
+        ours = has(mark)
+        if olds and not ours:
+            # Written anew by hand it has lost every mark: then it still is this stack's, unlike one with another's.
+            ours = has(ownership.secret_mark(olds["stack"])) or (_is_ours(olds) and not has(ownership.OWNED))
         if props.get("values") and (ours or not has()):
-            marks = {ownership.OWNED: "1", mark: props["stack"]}
-            modal_api.write_secret(environment, name, {**props["values"], **before, **marks})
+            values = {**props["values"], ownership.OWNED: "1", mark: props["stack"]}
+            values[ownership.last_made((olds or {}).get("seen") or []) or ownership.made_mark()] = "1"
+            if (not olds or olds.get("problems")) and not props["shared"]:
+                modal_api.rewrite_secret(environment, name, {**_no_value_before(props), **values, **before})
+            else:
+                modal_api.write_secret(environment, name, {**values, **before})  # Modal keeps the other keys
         elif has(ownership.OWNED, *keys) and props["shared"]:
             say(f"secret {name}", "is another stack's, used as it is")
         elif props.get("values") and has(ownership.OWNED):
@@ -87,7 +100,30 @@ class SecretProvider(Provider):
                 f"`{props['setWith']}`, then `pulumi up` again"
             )
         # Containers read a secret when they start: a new generation tells the app to bring up new ones.
-        return {**inputs_of(props, INPUTS), "generation": f"{time.time():.0f}"}
+        seen = sorted(modal_api.secret_keys(environment, name) or [])
+        return {**inputs_of(props, INPUTS), "generation": f"{time.time():.0f}", "seen": seen, "problems": []}
+
+
+def _is_ours(outs: Properties) -> bool:
+    """Whether this stack has made the secret, and so knows each of its keys. In doubt, as of older states, no."""
+    return ownership.secret_mark(outs["stack"]) in (outs.get("seen") or [])
+
+
+def _problems(outs: Properties, found: set[str]) -> list[str]:
+    """In words, how the secret's keys differ from those it had when this stack last wrote it or took it over."""
+    problems = [f"has no {key} any more" for key in outs["keys"] if key not in found]
+    if not _is_ours(outs):
+        return problems  # its other keys are somebody else's
+    if ownership.secret_mark(outs["stack"]) not in found:
+        problems.append(f"was written anew by hand: what its {', '.join(outs['keys'])} is now is not known")
+    more = sorted(found - set(outs["seen"]))
+    if more and not outs["shared"]:
+        problems.append(f"has {', '.join(more)}, which this stack has not written")
+    return problems
+
+
+def _no_value_before(props: Properties) -> dict[str, str]:
+    return {} if props.get("grace") is None else previous_key.NOBODY
 
 
 def _value_before(olds: Properties, news: Properties) -> dict[str, str]:
@@ -122,10 +158,14 @@ def _with_known_values(olds: Properties, news: Properties) -> Properties:
 
 
 class ModalSecret(Resource, module="modal", name="Secret"):
-    """Outputs: `name`, `generation` (changes whenever values were written)."""
+    """Outputs: `name`, `generation` (changes whenever values were written), `seen` (names of its keys after that),
+    `problems` (what the last refresh found to be different).
+    """
 
     name: pulumi.Output[str]
     generation: pulumi.Output[str]
+    seen: pulumi.Output[list[str]]
+    problems: pulumi.Output[list[str]]
 
     def __init__(
         self,
@@ -158,6 +198,8 @@ class ModalSecret(Resource, module="modal", name="Secret"):
             "ambient": ambient,
             "grace": grace,
             "generation": None,
+            "seen": None,
+            "problems": None,
         }
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["values"]))
         super().__init__(SecretProvider(), resource_name, props, opts)

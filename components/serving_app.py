@@ -16,6 +16,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from components import modal_api, ownership
 from components.dynamic import Properties, Provider, changed, compare, inputs_of, known, say
+from components.pipeline_app import another_version, gone
 
 INPUTS = (
     "environment",
@@ -68,16 +69,21 @@ class ServingAppProvider(Provider):
     def read(self, id_: str, props: Properties) -> ReadResult:
         environment, name = props["environment"], props["name"]
         live = modal_api.find_app(environment, name)
-        if live is None:
+        if live is None or live.app_id != props["appId"]:
+            say(f"app {name}", gone(live))
             return ReadResult("", {})
-        if live.version != props["version"]:
-            say(f"app {name}", f"version {live.version} is live, this stack deployed {props['version']:.0f}")
         outs = {**props, "liveVersion": live.version}
-        if live.version == props["version"]:
-            # Another version may not even have this ingress; it is replaced by ours anyway, scaling included.
-            names = list(props["autoscaler"])
-            outs["autoscaler"] = modal_api.read_autoscaler(environment, name, props["ingress"], names)
-        return ReadResult(live.app_id, outs, inputs_of(outs, INPUTS))
+        if live.version != props["version"]:
+            # It may not even have this ingress; it is replaced by ours anyway, scaling included.
+            say(f"app {name}", another_version(live, props))
+        else:
+            ours = whole_numbers(props["autoscaler"])
+            found = whole_numbers(modal_api.read_autoscaler(environment, name, props["ingress"], list(ours)))
+            outs["autoscaler"] = found
+            if by_hand := changed(ours, found, ours):
+                settings = ", ".join(f"{key} {found[key]} instead of {ours[key]}" for key in by_hand)
+                say(f"app {name}", f"the autoscaler was set by hand: {settings}")
+        return ReadResult(id_, outs, inputs_of(outs, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
         if ownership.app_taken_from(props["owner"], props["environment"], props["name"]):

@@ -36,10 +36,12 @@ class VolumeProvider(Provider):
         return UpdateResult({**olds, **inputs_of(news, INPUTS), "owner": owner})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        volume_id = modal_api.find_volume(props["environment"], props["name"])
-        if volume_id is None:
+        name, volume_id = props["name"], modal_api.find_volume(props["environment"], props["name"])
+        if volume_id != props["volumeId"]:
+            # One made anew by hand is somebody's own: it is taken over like any other that was there before.
+            say(f"volume {name}", "is gone, with its content" if volume_id is None else "is another one of that name")
             return ReadResult("", {})
-        return ReadResult(volume_id, {**props, "volumeId": volume_id}, inputs_of(props, INPUTS))
+        return ReadResult(id_, dict(props), inputs_of(props, INPUTS))
 
     def delete(self, _id: str, props: Properties) -> None:
         environment, name = props["environment"], props["name"]

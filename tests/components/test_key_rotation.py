@@ -36,7 +36,11 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The secret's values on Modal, which merges what is written."""
     values: dict[str, str] = {}
     monkeypatch.setattr(modal_api, "secret_has_keys", lambda _env, _name, keys: bool(values) and set(keys) <= {*values})
+    monkeypatch.setattr(modal_api, "secret_keys", lambda _env, _name: {*values} or None)
     monkeypatch.setattr(modal_api, "write_secret", lambda _env, _name, written: values.update(written))
+    monkeypatch.setattr(
+        modal_api, "rewrite_secret", lambda _env, _name, written: (values.clear(), values.update(written))
+    )
     return values
 
 
