@@ -88,7 +88,14 @@ def _update(options: argparse.Namespace) -> int:
         what = Options(dry_run, options.parallel, frozenset(options.target), options.exclude_protected)
         log = None if dry_run and not only_preview else options.event_log
         clear = options.clear_pending_creates
-        return Update(kind, place.project, place.backend, place.stack, place.config, what, shown, log, clear).run()
+        update = Update(kind, place.project, place.backend, place.stack, place.config, what, shown, log, clear)
+        if not update.run():
+            return False
+        is_last = only_preview or not dry_run
+        if unexpected := options.expect_no_changes and is_last and update.changed:
+            word = "proposed" if dry_run else "occurred"
+            print(f"error: no changes were expected but changes {word}", file=sys.stderr)
+        return not unexpected
 
     if only_preview:
         return 0 if run(dry_run=True) else 1
@@ -243,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for verb in ("up", "preview", "refresh", "destroy"):
         made = command(verbs, verb, _update, "diff", "suppress-outputs", "suppress-progress", "preview-only")
-        for flag in ("clear-pending-creates", "exclude-protected"):
+        for flag in ("clear-pending-creates", "exclude-protected", "expect-no-changes"):
             made.add_argument(f"--{flag}", action="store_true")
         made.add_argument("--yes", "-y", action="store_true")
         made.add_argument("--skip-preview", "-f", action="store_true")

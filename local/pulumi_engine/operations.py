@@ -43,6 +43,8 @@ class Update:
     display_options: dict[str, bool]
     event_log: str | None = None
     clear_pending_creates: bool = False
+    changed: bool = False
+    """After a run: whether anything differed."""
 
     def run(self) -> bool:
         """Whether it succeeded. Raises Problem where it could not begin."""
@@ -95,6 +97,7 @@ class Update:
                 self._record(began, succeeded, display)
             stack = after.stack()
             display.close(olds, stack.outputs if stack else {}, failed=not succeeded)
+            self.changed = any(count for op, count in display.changes.items() if op != "same")
         return succeeded
 
     def _program_config(self) -> Properties:
