@@ -1,4 +1,4 @@
-"""python -m local start|stop|status|logs|env|fault: the local cloud (Modal, Hub, engines) on this machine."""
+"""python -m local start|stop|status|logs|env|fault|clock: the local cloud (Modal, Hub, engines) on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from local import control, fault_command
+from local import clock_command, control, fault_command
 from local.faults import Refused
 from local.installation import Installation, default_folder
 
@@ -37,10 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
             case "fault":
                 _existing(folder)
                 return fault_command.run(options)
+            case "clock":
+                _existing(folder)
+                return clock_command.run(options)
             case "env":
                 for name, value in _existing(folder).environment().items():
                     print(f"export {name}={shlex.quote(value)}")
-    except (control.Problem, Refused) as problem:
+    except (control.Problem, Refused, clock_command.Refused) as problem:
         print(f"local: {problem}", file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "logs":
             command.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
     fault_command.add(commands, default_folder())
+    clock_command.add(commands, default_folder())
     return parser
 
 

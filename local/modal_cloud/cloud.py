@@ -26,6 +26,8 @@ from grpclib._typing import IServable
 from local.modal_cloud.apps.releases import Releases
 from local.modal_cloud.apps.state import Apps
 from local.modal_cloud.apps.wire import AppsWire
+from local.modal_cloud.billing.state import Billing
+from local.modal_cloud.billing.wire import BillingWire
 from local.modal_cloud.blobs.http import BulkHttp
 from local.modal_cloud.blobs.state import Blobs
 from local.modal_cloud.blobs.wire import BlobsWire
@@ -52,6 +54,8 @@ from local.modal_cloud.mounts.state import Mounts
 from local.modal_cloud.mounts.wire import MountsWire
 from local.modal_cloud.records import App, Endpoint
 from local.modal_cloud.rpc import Caller, Interface
+from local.modal_cloud.schedules.control import ClockControl
+from local.modal_cloud.schedules.state import Schedules
 from local.modal_cloud.scheduling.scheduler import Scheduler
 from local.modal_cloud.secrets.state import Secrets
 from local.modal_cloud.secrets.wire import SecretsWire
@@ -103,6 +107,8 @@ class Cloud:
             raise AlreadyRunning(f"another local cloud uses {folders.root}") from None
         self.faults = Faults()
         self.store = Store(folders.state / "cloud.sqlite")
+        self.schedules = Schedules(self)
+        self.billing = Billing(self)
         self.environments = Environments(self.store)
         self.secrets = Secrets(self.store)
         self.dicts = Dicts(self.store)
@@ -119,7 +125,7 @@ class Cloud:
         self.tasks = Tasks(self)
         self.calls = Calls(self)
         self.logs = Logs(self.store, self.tasks.attribution)
-        control = FaultsControl(self.faults).routes()
+        control = [*FaultsControl(self.faults).routes(), *ClockControl(self.schedules).routes()]
         secret = settings.token_secret
         self.http = BulkHttp(folders, self.volumes, settings.http_port, secret, self.overview, control)
         self.runtime = Runtime(self)
@@ -129,7 +135,16 @@ class Cloud:
             (
                 wire(self)
                 for wire in (
-                    *(AppsWire, BlobsWire, CallsWire, ContainerCallsWire, DictsWire, EnvironmentsWire, FunctionsWire),
+                    *(
+                        AppsWire,
+                        BillingWire,
+                        BlobsWire,
+                        CallsWire,
+                        ContainerCallsWire,
+                        DictsWire,
+                        EnvironmentsWire,
+                        FunctionsWire,
+                    ),
                     *(ImagesWire, LogsWire, MountsWire, SecretsWire, TasksWire, VolumesWire, WorkspaceWire),
                 )
             ),
@@ -151,6 +166,7 @@ class Cloud:
         self.calls.start()
         await self.scheduler.start()
         await self.ingress.start()
+        await self.schedules.start()
         server = grpclib.server.Server(self.handlers(), config=grpc_config(), status_details_codec=StatusDetails())
         await server.start(sock=listener)
         self._server = server
@@ -162,6 +178,7 @@ class Cloud:
             self._sweeper.cancel()
         if self._server is not None:
             self._server.close()
+        self.schedules.close()
         self.calls.close()
         await self.ingress.close()
         await self.scheduler.close()

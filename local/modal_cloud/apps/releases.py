@@ -33,6 +33,7 @@ class Releases:
             self._cloud.calls.function_gone(function_id, f"App '{app.name}' was deployed without this function")
         self._cloud.scheduler.app_published(app.id)
         self._cloud.ingress.app_published(app.id)
+        self._cloud.schedules.app_published()
         return version
 
     def roll_back(self, app: App, number: int) -> AppVersion:

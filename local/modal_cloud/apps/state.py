@@ -132,6 +132,11 @@ class Apps:
         """Apps whose client left on purpose: they end with their last call."""
         return self._table.where(lambda app: app.state == api_pb2.APP_STATE_DETACHED_DISCONNECTED)
 
+    def heartbeats_moved(self, seconds: float) -> None:
+        """The clock was moved on: nobody has been silent for so long."""
+        for app in self._table.where(lambda app: app.heartbeat_at is not None):
+            app.heartbeat_at = (app.heartbeat_at or 0.0) + seconds
+
     def heartbeat(self, app_id: str) -> App:
         app = self.get(app_id)
         app.heartbeat_at = now()

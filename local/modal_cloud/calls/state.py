@@ -218,6 +218,11 @@ class Calls:
     def queued(self, function_id: str) -> int:
         return self._life.queue.length(function_id)
 
+    def is_open(self, call_id: str) -> bool:
+        """Something of it still waits or runs."""
+        call = self.ledger.find_call(call_id)
+        return call is not None and len(call.output_ids) < len(call.input_ids)
+
     def running(self, function_id: str) -> int:
         tasks = self._cloud.tasks.of_function(function_id)
         return sum(len(self.running_on(task.id)) for task in tasks)

@@ -9,6 +9,7 @@ from local.modal_cloud.errors import Invalid, NotFound
 from local.modal_cloud.functions.handles import class_object, function_data, function_handle
 from local.modal_cloud.ids import new_id
 from local.modal_cloud.records import App, Class, Function, FunctionDefinition
+from local.modal_cloud.schedules.times import check as check_schedule
 from local.modal_cloud.store import Table
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Functions:
         """A new definition, live once published. `data` comes with GPU lists and holds `function` as its choices."""
         if not function.function_name:
             raise Invalid("a function needs a name")
+        if function.HasField("schedule"):
+            check_schedule(function.schedule)
         handle = function_handle(function, lambda name, method: self._cloud.ingress.url_for(app_id, name, method))
         record = self.precreate(app_id, existing_id, handle)
         if record.live is not None and _routing(record.live.function) != _routing(function):

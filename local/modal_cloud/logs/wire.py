@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 from modal_proto import api_pb2
 
+from local.modal_cloud import clock
 from local.modal_cloud.logs.state import LogEntry, LogFilter
 from local.modal_cloud.rpc import Caller
 
@@ -62,13 +64,13 @@ class LogsWire:
 
     async def AppFetchLogs(self, request: api_pb2.AppFetchLogsRequest, caller: Caller) -> api_pb2.AppFetchLogsResponse:
         entries = self._cloud.logs.between(
-            _seconds(request.since), _seconds(request.until), _filter(request), request.limit or 1000
+            _seconds(request.since), _until(request.until), _filter(request), request.limit or 1000
         )
         return api_pb2.AppFetchLogsResponse(batches=list(_batches(entries)))
 
     async def AppCountLogs(self, request: api_pb2.AppCountLogsRequest, caller: Caller) -> api_pb2.AppCountLogsResponse:
         bucket = max(1, request.bucket_secs)
-        since, until = _seconds(request.since), _seconds(request.until)
+        since, until = _seconds(request.since), _until(request.until)
         counts = self._cloud.logs.count(since, until, bucket, _filter(request))
         return api_pb2.AppCountLogsResponse(
             app_id=request.app_id,
@@ -115,6 +117,12 @@ def _batches(entries: Iterable[LogEntry]) -> Iterable[api_pb2.TaskLogsBatch]:
                 for entry in items
             ],
         )
+
+
+def _until(stamp: Timestamp) -> float:
+    """A client whose own clock is behind the cloud's means by its present everything up to ours."""
+    seconds = _seconds(stamp)
+    return seconds + clock.ahead() if seconds > time.time() - 60 else seconds
 
 
 def _seconds(stamp: Timestamp) -> float:

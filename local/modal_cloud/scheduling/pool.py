@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from modal_proto import api_pb2
 
+from local.modal_cloud import clock
 from local.modal_cloud.records import Function
 from local.modal_cloud.scheduling.crash_loop import CrashLoop
 from local.modal_cloud.scheduling.demand import Scaling, scaling_of
@@ -39,6 +40,8 @@ class Pool:
         self._version: str | None = None
         self._wanted = False
         """A request found no server up."""
+        self.next_scale_down = math.inf
+        """Cloud time at which the next container has been idle for long enough."""
         self._runs: set[asyncio.Task[None]] = set()
         self._happened = asyncio.Event()
         self._closed = False
@@ -46,6 +49,12 @@ class Pool:
 
     def poke(self) -> None:
         self._happened.set()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is about to start or to end, except what waits for its time."""
+        passing = (Phase.STARTING, Phase.LEAVING)
+        return not self._happened.is_set() and not any(replica.phase in passing for replica in self.replicas.values())
 
     @property
     def _name(self) -> str:
@@ -131,6 +140,7 @@ class Pool:
         outgoing = [replica for replica in staying if replica.definition_id != self._version]
         wanted = self._containers_wanted(scaling, function, current)
         self._watch_idleness()
+        self.next_scale_down = math.inf
         pause = self._start_missing(current, max(wanted, 1 if outgoing else 0), bool(outgoing))
         self._replace(current, outgoing, wanted)
         pause = min(pause, self._scale_down(current, wanted, scaling))
@@ -190,7 +200,7 @@ class Pool:
 
     def _scale_down(self, replicas: list[Replica], wanted: int, scaling: Scaling) -> float:
         """Drains what is too much; seconds until the next one has been idle for long enough."""
-        now = asyncio.get_running_loop().time()
+        now = clock.now()
         if scaling.maximum is not None:
             for replica in sorted(replicas, key=self._busy)[: max(0, len(replicas) - scaling.maximum)]:
                 replica.drain()  # the limit was lowered
@@ -203,10 +213,12 @@ class Pool:
         for replica in [replica for replica in newest_first if left[replica] <= 0][:excess]:
             replica.drain()
             excess -= 1
-        return min((seconds for seconds in left.values() if seconds > 0), default=math.inf) if excess else math.inf
+        pause = min((seconds for seconds in left.values() if seconds > 0), default=math.inf) if excess else math.inf
+        self.next_scale_down = min(self.next_scale_down, now + pause)
+        return pause
 
     def _watch_idleness(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = clock.now()
         for replica in self.replicas.values():
             if self._busy(replica)[1]:
                 replica.idle_since = None

@@ -53,7 +53,7 @@ class Replica:
         """It has none yet: all of the fleet's are in use."""
         self.was_ready = False
         self.idle_since: float | None = None
-        """Loop time; kept by the pool."""
+        """Cloud time; kept by the pool."""
         self.ready_since: float | None = None
         """Loop time."""
         self.requests = 0

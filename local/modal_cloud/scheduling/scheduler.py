@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,19 @@ class Scheduler:
 
     def settings_changed(self, function_id: str) -> None:
         self._poke(function_id)
+
+    # -- from the clock
+
+    def clock_moved(self) -> None:
+        for pool in self._pools.values():
+            pool.poke()
+
+    def next_scale_down(self) -> float:
+        """Cloud time at which the next idle container goes; infinity where none does."""
+        return min((pool.next_scale_down for pool in self._pools.values()), default=math.inf)
+
+    def settled(self) -> bool:
+        return all(pool.settled for pool in self._pools.values())
 
     # -- from calls
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modal_proto import api_pb2
 
+from local.modal_cloud import clock
 from local.modal_cloud.records import App, Task
 from local.modal_cloud.seams import ContainerSpec, SourceFile, VolumeMount
 from local.modal_cloud.volumes.wire import volume_metadata
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SOURCE_FOLDER = "/root"
 """Where Modal puts source, and the working directory of images without a WORKDIR."""
+CLOCK_FOLDER = Path(__file__).parents[1] / "containers" / "inside" / "clock"
+"""Its `sitecustomize` gives Python the cloud's time; left out as long as that is the machine's."""
 
 
 def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
@@ -60,6 +63,8 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
     python_path = [SOURCE_FOLDER, *(str(folder) for folder in image.brings.python_path)]
     if inherited := environment.pop("PYTHONPATH", ""):
         python_path.append(inherited)
+    if clock.ahead():
+        python_path.append(str(CLOCK_FOLDER))
     for mount in function.volume_mounts:
         cloud.volumes.get(mount.volume_id)
     return ContainerSpec(

@@ -16,7 +16,8 @@ from local.modal_cloud.tasks.spec import container_spec
 if TYPE_CHECKING:
     from local.modal_cloud.cloud import Cloud
 
-KEPT_SECONDS = 7 * 86400
+KEPT_SECONDS = 62 * 86400
+"""This month and the one before it can be billed."""
 
 
 class Tasks:
@@ -81,6 +82,10 @@ class Tasks:
         self._table.save(task)
         self._cloud.calls.task_ended(task_id, result)
         self._cloud.logs.wake()
+
+    def all(self) -> list[Task]:
+        """Those that have ended, too."""
+        return self._table.all()
 
     def get(self, task_id: str) -> Task:
         return self._table.get(task_id)
