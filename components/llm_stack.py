@@ -12,6 +12,7 @@ from components import estimates
 from components.api_key import ApiKey
 from components.kernels import CompiledKernels
 from components.pipeline_app import PipelineApp
+from components.release_record import ReleaseRecord, facts_of
 from components.secret import ModalSecret
 from components.serving_app import ServingApp
 from components.smoke_test import SmokeTest
@@ -203,8 +204,12 @@ class LlmStack(pulumi.ComponentResource):
         )
         self.url, self.version = app.url, app.version
         over: pulumi.Output[float] | pulumi.Output[int] = app.version
+        facts = pulumi.Output.all(self.commit, self.kernel_key).apply(
+            lambda known: facts_of(recipe, known[0], known[1], autoscaler, ingress, strategy, owner)
+        )
+        tested: SmokeTest | None = None
         if smoke_test:
-            over = SmokeTest(
+            tested = SmokeTest(
                 "smoke-test",
                 environment=environment,
                 app=app.name,
@@ -223,8 +228,25 @@ class LlmStack(pulumi.ComponentResource):
                 limit_seconds=recipe.deadlines.scheduling + recipe.deadlines.startup,
                 estimate=estimates.one_replica(recipe, scaling, capacity),
                 questions=[question.to_json() for question in recipe.smoke_test],
+                quality=recipe.quality.to_json() if recipe.quality else None,
+                volume=weights_volume.name,
+                facts=facts,
                 opts=self._child(),
-            ).seconds
+            )
+            over = tested.seconds
+        ReleaseRecord(
+            "release-record",
+            environment=environment,
+            app=app.name,
+            volume=weights_volume.name,
+            app_id=app.appId,
+            version=app.version,
+            release=app.release,
+            facts=facts,
+            seconds=tested.seconds if tested else None,
+            quality=tested.measured if tested else None,
+            opts=self._child(),
+        )
         # Told once every replica takes it: an `up` that fails leaves clients the key before.
         self.api_key = pulumi.Output.secret(pulumi.Output.all(key, over).apply(lambda both: both[0]))
         if pulumi.runtime.is_dry_run():

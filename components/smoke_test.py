@@ -5,15 +5,27 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from components import modal_api
+from components import modal_api, quality, release_files
 from components.dynamic import DeploymentError, Properties, Provider, compare, inputs_of, known, say
+from components.endpoint import (
+    CheckFailed,
+    Endpoint,
+    check_answers,
+    check_key,
+    check_models,
+    keep_asking,
+    when_drained,
+)
+from components.release_files import Place
+from components.release_record import record_of
 from components.serving_app import whole_numbers
+from serving.recipe_sections import Quality
 
 INPUTS = (
     "environment",
@@ -33,19 +45,14 @@ INPUTS = (
     "limitSeconds",
     "estimate",
     "questions",
+    "quality",
+    "volume",
+    "facts",
 )
 IDENTITY = ("environment", "app", "appId")
-TESTED = ("url", "release", "questions")
+TESTED = ("url", "release", "questions", "quality")
 DRAIN_SECONDS = 300
 """How long replicas of the version before may go on answering."""
-
-
-class CheckFailed(Exception):
-    """One check of the smoke test did not hold; the message says which and what came back."""
-
-
-class WrongAnswer(CheckFailed):
-    """It was this release that failed: no replica of the version before can be to blame."""
 
 
 class SmokeTestProvider(Provider):
@@ -59,14 +66,19 @@ class SmokeTestProvider(Provider):
         )
 
     def create(self, props: Properties) -> CreateResult:
-        return CreateResult(props["app"], self._test(props, int(props["adoptedVersion"])))
+        # A stack made anew over weights that were kept: their records tell how well they answered.
+        before = release_files.last_quality(_place(props)) if props.get("quality") else None
+        return CreateResult(props["app"], self._test(props, int(props["adoptedVersion"]), before))
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         # A test that failed left its outputs as they were: they name the last version that passed.
-        return UpdateResult(self._test(news, int(olds["version"])))
+        return UpdateResult(self._test(news, int(olds["version"]), olds.get("measured")))
 
-    def _test(self, props: Properties, fallback: int) -> Properties:
-        """Returns the outputs. Raises DeploymentError after going back to version `fallback` (0: there is none)."""
+    def _test(self, props: Properties, fallback: int, before: Properties | None) -> Properties:
+        """Returns the outputs. Raises DeploymentError after going back to version `fallback` (0: there is none).
+
+        `before` are the quality figures of the last version that passed.
+        """
         app, version = props["app"], int(props["version"])
         live = modal_api.find_app(props["environment"], app)
         if live is None or live.version != version:
@@ -80,15 +92,27 @@ class SmokeTestProvider(Provider):
         modal_api.update_autoscaler(props["environment"], app, props["ingress"], autoscaler)
         ready: dict[str, Any] = {}
         began = time.monotonic()
+        endpoint = _endpoint(props)
+        patience = DRAIN_SECONDS if fallback else 0
         try:
             ready = self._wait_until_ready(props)
-            for check in (check_answers, check_models, check_key):
-                _when_drained(check, props, DRAIN_SECONDS if fallback else 0)
+            for check in (
+                partial(check_answers, endpoint, props["questions"]),
+                *_of(endpoint, check_models, check_key),
+            ):
+                when_drained(check, endpoint.url, patience)
+            measured = _measured(props, endpoint, patience, before)
         except CheckFailed as failure:
-            raise DeploymentError(self._withdraw(props, str(failure), ready, fallback)) from None
+            message, serves = self._withdraw(props, str(failure), ready, fallback)
+            failed = {**record_of({**props, "seconds": None}), "reason": str(failure), "rolledBackTo": serves}
+            try:
+                release_files.write(_place(props), "failed", failed)
+            except DeploymentError as error:
+                message += f" (and no record of this could be written: {error})"
+            raise DeploymentError(message) from None
         seconds = time.monotonic() - began
         say("smoke test", f"version {version} answers correctly, {seconds:.0f} s after the deploy")
-        return {**inputs_of(props, INPUTS), "seconds": round(seconds, 1)}
+        return {**inputs_of(props, INPUTS), "seconds": round(seconds, 1), "measured": measured}
 
     def _wait_until_ready(self, props: Properties) -> dict[str, Any]:
         """Starts a replica by asking it for its health and waits for its own report of a finished warm-up."""
@@ -99,7 +123,7 @@ class SmokeTestProvider(Provider):
             reports.pop(f"failed/{release}", None)  # from an earlier try, before whatever was mended since
         began, said = time.monotonic(), time.monotonic()
         stop, healthy = threading.Event(), threading.Event()
-        threading.Thread(target=_keep_asking, args=(props["url"], limit, stop, healthy), daemon=True).start()
+        threading.Thread(target=keep_asking, args=(props["url"], limit, stop, healthy), daemon=True).start()
         try:
             while (waited := time.monotonic() - began) < limit:
                 with modal_api.explained("smoke test", props["environment"]):
@@ -118,8 +142,10 @@ class SmokeTestProvider(Provider):
             stop.set()
         raise CheckFailed(f"no replica was ready within {limit:.0f} s, nor reported why; see its log")
 
-    def _withdraw(self, props: Properties, reason: str, ready: dict[str, Any], fallback: int) -> str:
-        """Takes the failed version out of service; returns the message for the person."""
+    def _withdraw(
+        self, props: Properties, reason: str, ready: dict[str, Any], fallback: int
+    ) -> tuple[str, Properties | None]:
+        """Takes the failed version out of service; the message for the person, and `{version, as}` of what serves."""
         environment, app, version = props["environment"], props["app"], int(props["version"])
         autoscaler = whole_numbers(props["autoscaler"])
         seen = _requests_seen(props, ready) if ready else "took no traffic"
@@ -132,7 +158,7 @@ class SmokeTestProvider(Provider):
             return (
                 f"{failed}. There is no earlier version to serve: no replica of it is kept. {log}; mend the cause, "
                 "then `pulumi up` again"
-            )
+            ), None
         # One that never got ready has replaced nobody; one that answers wrongly must not go on while others warm up.
         live = modal_api.roll_back_app(environment, app, fallback, "recreate" if ready else "rolling")
         # The roll-back restored that deployment's own scaling, and with another ingress it has settings of its own.
@@ -141,121 +167,56 @@ class SmokeTestProvider(Provider):
         return (
             f"{failed} and was rolled back: version {fallback} serves (as version {live.version}). {log}; mend the "
             "cause, then `pulumi up --refresh`"
-        )
+        ), {"version": fallback, "as": live.version}
 
 
-def check_answers(props: Properties) -> None:
-    for question in props["questions"]:
-        answer = _ask(props, question["prompt"])
-        release = (answer.get("metadata") or {}).get("weight_version", props["release"])
-        if release != props["release"]:
-            raise CheckFailed(f"only {release} answers, the release before this one")
-        text = answer["choices"][0]["message"]["content"] or ""
-        if question["expect"].casefold() not in text.casefold():
-            raise WrongAnswer(f"asked {question['prompt']!r} it answered {text[:80]!r}")
+def _endpoint(props: Properties) -> Endpoint:
+    return Endpoint(props["url"], props["apiKey"], props["askAs"], props["servedName"], props["release"])
 
 
-def check_models(props: Properties) -> None:
-    names = [model["id"] for model in _get(props, "/v1/models")["data"]]
-    if props["servedName"] not in names:
-        raise CheckFailed(f"/v1/models lists {', '.join(names)}, not {props['servedName']}")
+def _place(props: Properties) -> Place:
+    return Place(props["environment"], props["volume"], props["app"])
 
 
-def check_key(props: Properties) -> None:
-    import requests
-
-    answer = requests.get(f"{props['url']}/v1/models", headers={"Authorization": "Bearer wrong"}, timeout=60)
-    if answer.status_code != 401:
-        raise CheckFailed(f"a wrong API key got {answer.status_code} instead of 401")
+def _of(endpoint: Endpoint, *checks: Any) -> list[Any]:
+    return [partial(check, endpoint) for check in checks]
 
 
-def _when_drained(check: Callable[[Properties], None], props: Properties, patience: float) -> None:
-    """Repeats a check while it may be replicas of the version before that fail it. Raises CheckFailed."""
-    import requests
-
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return check(props)
-        except WrongAnswer:
-            raise
-        except CheckFailed as failure:
-            found = failure
-        except requests.RequestException as error:
-            found = CheckFailed(f"{props['url']}: {type(error).__name__}")
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            found = CheckFailed(f"an answer has another shape than OpenAI's ({type(error).__name__}: {error})")
-        if time.monotonic() >= deadline:
-            raise found
-        time.sleep(1)
-
-
-def _keep_asking(url: str, limit: float, stop: threading.Event, healthy: threading.Event) -> None:
-    """Requests that make Modal start a replica, until one is answered well."""
-    import requests
-
-    while not stop.is_set():
-        try:
-            if requests.get(f"{url}/health", timeout=limit).status_code == 200:
-                healthy.set()
-        except requests.RequestException as error:
-            say("smoke test", f"{url}/health: {type(error).__name__}, asking again")
-        stop.wait(2)
-
-
-def _headers(props: Properties) -> dict[str, str]:
-    return {"Authorization": f"Bearer {props['apiKey']}"}
-
-
-def _answer_of(response: Any, what: str) -> dict[str, Any]:
-    if response.status_code != 200:
-        raise CheckFailed(f"{what} answered {response.status_code}: {response.text[:120]!r}")
-    try:
-        return response.json()
-    except ValueError:
-        raise CheckFailed(f"{what} did not answer with JSON: {response.text[:120]!r}") from None
-
-
-def _get(props: Properties, path: str) -> dict[str, Any]:
-    import requests
-
-    return _answer_of(requests.get(props["url"] + path, headers=_headers(props), timeout=60), path)
-
-
-def _ask(props: Properties, prompt: str) -> dict[str, Any]:
-    import requests
-
-    path = "/v1/chat/completions"
-    body = {
-        "model": props["askAs"],
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": 64,
-        "temperature": 0,
-        "chat_template_kwargs": {"enable_thinking": False},
+def _measured(props: Properties, endpoint: Endpoint, patience: float, before: Properties | None) -> Properties | None:
+    """The quality figures, None where the recipe wants none. Raises CheckFailed past a threshold."""
+    if not props.get("quality"):
+        return None
+    wanted, facts = Quality.model_validate(props["quality"]), props["facts"]
+    identity = {
+        "commit": facts["model"]["commit"],
+        "engine": facts["engine"]["name"],
+        "baseline": wanted.baseline,
+        "release": props["release"],
+        "version": int(props["version"]),
     }
-    return _answer_of(requests.post(props["url"] + path, headers=_headers(props), json=body, timeout=300), path)
+    answers = when_drained(partial(quality.measure, endpoint, wanted), endpoint.url, patience)
+    figures = quality.judge(answers, wanted, identity, before)
+    if before and (why := quality.why_not_compared(identity, before)):
+        say("smoke test", f"quality: not compared with release {before['release']}: {why}")
+    say("smoke test", f"quality: {quality.summary(figures)}")
+    return figures
 
 
 def _requests_seen(props: Properties, ready: dict[str, Any]) -> str:
     """How many requests of others the replica that reported ready has answered, from its own metrics."""
-    import requests
-
-    try:
-        text = requests.get(f"{props['url']}/metrics", headers=_headers(props), timeout=30).text
-    except requests.RequestException:
-        return "saw an unknown number of requests (its metrics are gone)"
-    totals = [line for line in text.splitlines() if line.startswith(props["requestsMetric"])]
-    if not totals:
-        return "saw an unknown number of requests (it reports none)"
-    total = sum(float(line.rsplit(" ", 1)[1]) for line in totals)
-    answered = max(0, int(total) - int(ready.get("requests", 0)))
-    return f"answered {answered} requests, this test's included,"
+    total = _endpoint(props).requests_finished(props["requestsMetric"])
+    if total is None:
+        return "saw an unknown number of requests (its metrics are gone or tell none)"
+    return f"answered {max(0, int(total) - int(ready.get('requests', 0)))} requests, this test's included,"
 
 
 class SmokeTest(Resource, module="modal", name="SmokeTest"):
-    """Output: `seconds` from the start of the test to the last right answer."""
+    """Outputs: `seconds` from the start of the test to the last right answer; `measured`, the quality figures that the
+    next version is compared with (see quality.judge), None where the recipe has no `quality`.
+    """
 
     seconds: pulumi.Output[float]
+    measured: pulumi.Output[Any]
 
     def __init__(
         self,
@@ -278,10 +239,14 @@ class SmokeTest(Resource, module="modal", name="SmokeTest"):
         limit_seconds: int,
         estimate: str,
         questions: list[dict[str, str]],
+        quality: dict[str, Any] | None,
+        volume: pulumi.Input[str],
+        facts: pulumi.Input[dict[str, Any]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`questions` are `{prompt, expect}`: what the answer must contain, in any case of letters. They are asked of
-        the model `ask_as`, which may be a name that only this release has; clients use `served_name`.
+        the model `ask_as`, which may be a name that only this release has; clients use `served_name`. `quality` is the
+        recipe's section; a failed test is recorded in `volume` with these `facts` of the configuration.
         """
         props = {
             "environment": environment,
@@ -301,6 +266,9 @@ class SmokeTest(Resource, module="modal", name="SmokeTest"):
             "limitSeconds": limit_seconds,
             "estimate": estimate,
             "questions": questions,
+            "quality": quality,
+            "volume": volume,
+            "facts": facts,
         }
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["apiKey"]))
-        super().__init__(SmokeTestProvider(), resource_name, {**props, "seconds": None}, opts)
+        super().__init__(SmokeTestProvider(), resource_name, {**props, "seconds": None, "measured": None}, opts)

@@ -24,6 +24,7 @@ from serving.recipe_sections import (
     Kernels,
     Model,
     Prices,
+    Quality,
     Question,
     Secrets,
     Volumes,
@@ -50,6 +51,9 @@ class Recipe(Data):
     smoke_test: list[Question] = Field(
         default_factory=lambda: [Question(prompt="What is 2+2? Answer with the number only.", expect="4")],
         description="asked from outside after each deploy",
+    )
+    quality: Quality | None = Field(
+        default=None, description="compared with the last good deploy; left out where the weights are random"
     )
     port: int = 8000
 
@@ -177,6 +181,7 @@ class Recipe(Data):
                 "engine": self.engine.model_copy(update={"nearest_release": None}),
                 "prices": Prices(gpu_second=1, cpu_core_second=1, memory_gib_second=1, as_of="", source=""),
                 "smoke_test": [],
+                "quality": None,
                 "download": Download(layout=self.download.layout),
                 "gpu": self.gpu.model_copy(update={"fallbacks": [], "memory_gb": 1}),
                 "deadlines": self.deadlines.model_copy(update={"scheduling": 0, "typical_startup": None}),

@@ -185,6 +185,18 @@ class Question(Data):
     expect: str = Field(description="what the answer must contain, in any case of letters")
 
 
+class Quality(Data):
+    """What a new version has to answer as well as the last good one; log-probabilities in nats."""
+
+    questions: list[Question] = Field(min_length=1, description="asked after each deploy, greedily")
+    min_right: float = Field(default=1, ge=0, le=1, description="share of right answers")
+    max_mean_drop: float = Field(
+        default=0.1, ge=0, description="of the answers' log-probabilities, on average over their tokens"
+    )
+    max_deviation: float = Field(default=2, ge=0, description="of one token's log-probability, up or down")
+    baseline: int = Field(default=1, description="another number makes the next deploy's figures the new baseline")
+
+
 class Prices(Data):
     """USD, as published on `as_of`; what a preview says when Modal's own rates are out of reach."""
 

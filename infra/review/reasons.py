@@ -65,6 +65,7 @@ def _made(name: str, configuration: Configuration) -> str:
         "verification": "shards, index and kernels belong together, on CPU",
         "app": f"app {recipe.app}, ingress {configuration.ingress}",
         "smoke-test": f"starts a replica on {gpus} and asks it from outside",
+        "release-record": f"a file in volume {recipe.volumes.weights.name}, once the smoke test has passed",
     }.get(name, "first deploy")
 
 
@@ -133,7 +134,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "api-key": ("apiKey", "apiKeyRotation"),
     "api-secret": ("apiKey", "secrets.apiKey", "environment"),
     "weights": ("model.repo", "model.revision", "download.layout", "volumes.weights", "environment", "retainWeights"),
-    "smoke-test": ("smokeTest",),
+    "smoke-test": ("smokeTest", "quality"),
     "schedule": ("schedule", "keepWarm", "scaling.minContainers"),
     "spend": ("budget",),
 }

@@ -18,10 +18,10 @@ def test_up_here_then_no_change_there_and_back(new_project: Callable[..., Projec
     project = new_project("handed-over", PATH=f"{BUNDLED}:{path}")
     outcome = project.up()
     assert not outcome.failed, outcome.text
-    assert outcome.changes == {"create": 13}
+    assert outcome.changes == {"create": 14}
     assert project.ask().status_code == 200
     for engine in (real_cli(), BUNDLED):
         if engine:
             project.stack.workspace.env_vars["PATH"] = f"{engine}:{path}"
-            assert "13 unchanged" in project.stack.preview(color="never").stdout
-            assert project.up().changes == {"same": 13}
+            assert "14 unchanged" in project.stack.preview(color="never").stdout
+            assert project.up().changes == {"same": 14}

@@ -24,7 +24,7 @@ def project(new_project: Callable[..., Project]) -> Project:
 def test_up_ends_in_a_served_answer(project: Project) -> None:
     outcome = project.up()
     assert not outcome.failed, outcome.text
-    assert outcome.changes == {"create": 13}
+    assert outcome.changes == {"create": 14}
     answer = project.ask()
     assert answer.status_code == 200
     assert "4" in answer.json()["choices"][0]["message"]["content"]
@@ -56,7 +56,7 @@ def test_modals_own_command_line_shows_what_the_stack_made(project: Project) -> 
 def test_a_second_up_changes_nothing(project: Project) -> None:
     outcome = project.up()
     assert outcome.steps == {}
-    assert outcome.changes == {"same": 13}
+    assert outcome.changes == {"same": 14}
 
 
 def test_scaling_changes_in_place(project: Project) -> None:
@@ -78,7 +78,7 @@ def test_a_flag_makes_a_new_version_and_no_request_is_lost(project: Project) -> 
     project.configure("engineArgs.watchdog-timeout", "600")
     with project.under_load() as answers:
         outcome = project.up()
-    assert set(outcome.steps) == {"pipeline", "app", "smoke-test"}, outcome.text
+    assert set(outcome.steps) == {"pipeline", "app", "smoke-test", "release-record"}, outcome.text
     assert project.outputs()["version"] == version + 1
     assert not before & project.containers()
     assert set(answers) == {"200"}, Counter(answers)
@@ -118,7 +118,7 @@ def test_a_rotated_key_refuses_no_client_that_has_the_key_before(project: Projec
     project.configure("apiKeyRotation", "1")
     with project.under_load() as answers:  # with the key before
         outcome = project.up()
-    assert set(outcome.steps) == {"api-key", "api-secret", "app", "smoke-test"}, outcome.text
+    assert set(outcome.steps) == {"api-key", "api-secret", "app", "smoke-test", "release-record"}, outcome.text
     assert "the one before is accepted for 24 h more" in outcome.text
     assert set(answers) == {"200"}, Counter(answers)
     assert project.outputs()["apiKey"] != before
@@ -182,7 +182,7 @@ def test_no_secret_is_found_anywhere(project: Project) -> None:
     leaks = [path for path in places if path.is_file() and (key in path.read_bytes() or token in path.read_bytes())]
     assert leaks == []
     preview = project.stack.preview(diff=True, color="never").stdout
-    assert "13 unchanged" in preview
+    assert "14 unchanged" in preview
     assert key.decode() not in preview
     assert token.decode() not in preview
     logs = project.modal("app", "logs", "cycle", "--tail", "5000")

@@ -50,5 +50,5 @@ def test_an_app_stopped_by_hand_is_drift_and_mended(project: Project) -> None:
     project.refresh()
     outcome = project.up()
     assert not outcome.failed, outcome.text
-    assert set(outcome.steps) == {"app", "smoke-test"}, outcome.text
+    assert set(outcome.steps) == {"app", "smoke-test", "release-record"}, outcome.text
     assert project.ask().status_code == 200

@@ -66,7 +66,7 @@ def test_another_flag_is_another_release_of_vllm_and_no_request_is_lost(vllm: Pr
     with vllm.under_load() as answers:
         outcome = vllm.up()
     assert not outcome.failed, outcome.text
-    assert set(outcome.steps) == {"pipeline", "app", "smoke-test"}, outcome.text
+    assert set(outcome.steps) == {"pipeline", "app", "smoke-test", "release-record"}, outcome.text
     assert set(answers) == {"200"}, Counter(answers)
     assert before not in names()
 
@@ -79,7 +79,9 @@ def test_other_gpus_get_other_kernels_and_the_same_weights_while_the_stack_serve
     with sglang.under_load() as answers:
         outcome = sglang.up()
     assert not outcome.failed, outcome.text
-    assert set(outcome.steps) == {"pipeline", "kernels", "verification", "app", "smoke-test"}, outcome.text
+    assert set(outcome.steps) == {"pipeline", "kernels", "verification", "app", "smoke-test", "release-record"}, (
+        outcome.text
+    )
     assert set(answers) == {"200"}, Counter(answers)
     assert sglang.hub.shard_bytes() == fetched
     now = sglang.outputs()["kernelKey"]
