@@ -183,6 +183,60 @@ def test_another_stacks_app_is_refused_and_one_without_a_mark_is_taken_over() ->
         modal_api.stop_app("main", name)
 
 
+def test_a_secret_written_anew_by_hand_is_drift_and_stays_the_stacks(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = SecretProvider()
+    made = provider.create(secret("rewritten", "o/p/first"))
+    assert made.outs is not None
+    assert not provider.diff(made.id, made.outs, secret("rewritten", "o/p/first")).changes
+    modal_api.rewrite_secret("main", "rewritten", {"A": "by-hand", "B": "1"})
+    found = provider.read(made.id, made.outs).outs
+    assert found is not None
+    assert "was written anew by hand: what its A is now is not known" in capsys.readouterr().out
+    assert provider.diff(made.id, found, secret("rewritten", "o/p/first")).changes
+    mended = provider.update(made.id, found, secret("rewritten", "o/p/first")).outs
+    assert mended is not None
+    assert value_of("rewritten") == "v"
+    assert "B" not in (modal_api.secret_keys("main", "rewritten") or set())
+    assert (provider.read(made.id, mended).outs or {})["problems"] == []
+    provider.delete(made.id, mended)
+    assert modal_api.secret_keys("main", "rewritten") is None
+
+
+def test_a_secret_put_back_after_a_failed_change_survives_the_pending_delete() -> None:
+    provider = SecretProvider()
+    before, again = provider.create(secret("put-back", "o/p/first")), provider.create(secret("put-back", "o/p/first"))
+    assert before.outs is not None
+    assert again.outs is not None
+    provider.delete(before.id, before.outs)
+    assert modal_api.secret_has_keys("main", "put-back", ["A"])
+    provider.delete(again.id, again.outs)
+    assert modal_api.secret_keys("main", "put-back") is None
+
+
+def test_an_app_or_a_volume_made_anew_by_hand_is_not_the_stacks(capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = {"environment": "main", "name": "made-anew", "version": 2, "retain": False, "stack": "o/p/first"}
+    volume = VolumeProvider().create(inputs)
+    assert volume.outs is not None
+    modal_api.delete_volume("main", "made-anew")
+    modal.Volume.objects.create("made-anew", version=2)
+    assert VolumeProvider().read(volume.id, volume.outs).id == ""
+    assert "volume made-anew: is another one of that name" in capsys.readouterr().out
+    modal_api.delete_volume("main", "made-anew")
+    ids = []
+    for _ in range(2):
+        modal.App("made-anew", include_source=False).deploy(environment_name="main")
+        live = modal_api.find_app("main", "made-anew")
+        assert live is not None
+        ids.append(live.app_id)
+        if len(ids) == 1:
+            modal_api.stop_app("main", "made-anew")
+    deployed = {**PIPELINE, "name": "made-anew", "appId": ids[0], "version": 1, "liveVersion": 1}
+    assert PipelineAppProvider().read(ids[0], deployed).id == ""
+    assert "app made-anew: was stopped and deployed anew by hand" in capsys.readouterr().out
+    assert PipelineAppProvider().read(ids[1], {**deployed, "appId": ids[1]}).id == ids[1]
+    modal_api.stop_app("main", "made-anew")
+
+
 PIPELINE: Properties = {
     "environment": "main",
     "name": "put-back",
