@@ -1,6 +1,7 @@
 """The fresh process in which `modal_api.deploy_app` deploys: `python -m components.modal_deploy MODULE ENV STRATEGY`.
 
-Prints one JSON document as its last line: `{"appId", "version"}`, or `{"error"}` with one line for a person.
+Prints one JSON document as its last line: `{"appId", "version"}`, or `{"error", "mayPass"}`: one line for a person,
+and whether the same may succeed in a moment.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def deploy(module: str, environment: str, strategy: str) -> dict[str, object]:
             app.deploy(environment_name=environment, strategy=strategy)
         live = find_app(environment, app.name)
     except (DeploymentError, modal.exception.Error) as error:
-        return {"error": one_line(error)}
+        return {"error": one_line(error), "mayPass": getattr(error, "may_pass", False)}
     if live is None:
         return {"error": f"app {app.name} was deployed, but Modal does not list it as deployed; `pulumi up` again"}
     return {"appId": live.app_id, "version": live.version}

@@ -8,6 +8,7 @@ Blocking functions: run them in threads.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -113,7 +114,12 @@ class Publisher:
         if in_use and stat.S_ISREG(found.st_mode):
             shutil.copy2(source, staged)
         else:
-            os.link(source, staged, follow_symlinks=False)
+            try:
+                os.link(source, staged, follow_symlinks=False)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.copy2(source, staged, follow_symlinks=False)  # a layer of limited size is in memory
 
     def _make_folder(self, path: str, found: os.stat_result) -> int:
         target = self.target / path
@@ -155,6 +161,14 @@ class Publisher:
             if _is_opaque(folder):
                 break
         return names
+
+
+def size_of(layer: Path) -> int:
+    """Bytes of all files in it."""
+    return sum(
+        size_of(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False).st_size
+        for entry in _entries(layer)
+    )
 
 
 def delete_tree(folder: Path) -> None:

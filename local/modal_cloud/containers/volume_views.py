@@ -32,11 +32,13 @@ from pathlib import Path
 from local.modal_cloud.containers.control import Gone
 from local.modal_cloud.containers.inside.layout import Layers
 from local.modal_cloud.containers.process import ContainerProcess
-from local.modal_cloud.containers.volume_layers import Publisher, Writers, delete_tree, is_empty, snapshot
+from local.modal_cloud.containers.volume_layers import Publisher, Writers, delete_tree, is_empty, size_of, snapshot
 from local.modal_cloud.seams import OpenFiles, VolumeMount
 
 _MOST_FROZEN = 6
 """Frozen layers of background commits before they are merged into a new base."""
+_LEAST_SPACE = 4096
+"""Bytes: one page. A file system in memory of size 0 is one without a limit."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,11 +59,23 @@ class _View:
     """What of `upper` has been committed while files were open."""
     generation: int = 0
     process: ContainerProcess | None = None
+    space: int | None = None
+    """Bytes that it may still write; None for as many as the disk has."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def fresh(self, name: str) -> Path:
         self.generation += 1
         return self.folder / f"{self.generation}-{name}"
+
+    def fresh_upper(self) -> Path:
+        folder = self.fresh("writes")
+        return folder if self.space is None else folder / "upper"
+
+    def seen(self, path: Path) -> Path:
+        """Where this process finds a layer: those of limited size are mounted in the container only."""
+        if self.space is None or self.process is None:
+            return path
+        return Path(f"/proc/{self.process.pid}/root{path}")
 
     def layers(self, upper: Path | None, lowers: Iterable[Path]) -> Layers:
         """For a mount with `upper` on top; creates it. None for read-only views."""
@@ -69,6 +83,9 @@ class _View:
         if upper is None:
             return Layers(self.volume_id, below, "", "")
         work = upper.with_name(upper.name + ".work")
+        if self.space is not None:
+            upper.parent.mkdir(parents=True)
+            return Layers(self.volume_id, below, str(upper), str(work), max(self.space, _LEAST_SPACE))
         upper.mkdir(parents=True)
         shutil.copymode(self.base, upper)
         work.mkdir()
@@ -82,6 +99,8 @@ class VolumeViews:
         self._committed = committed
         self._views: dict[tuple[str, str], _View] = {}
         self._volume_locks: dict[str, asyncio.Lock] = {}
+        self.room: Callable[[str], int | None] = lambda volume_id: None
+        """Bytes that still fit on a volume, asked for each container that starts; None: no limit."""
 
     async def prepare(self, task_id: str, folder: Path, mounts: Sequence[VolumeMount]) -> list[Layers]:
         """Layers for a container that is about to start; `folder` becomes its own for them."""
@@ -95,14 +114,15 @@ class VolumeViews:
                 read_only=all(mount.read_only for mount in uses),
                 background_commits=any(mount.background_commits for mount in uses),
                 base=folder / volume_id / "0-base",
+                space=self.room(volume_id),
             )
             async with self._volume_lock(volume_id):
                 await asyncio.to_thread(snapshot, self._committed(volume_id), view.base)
             if not view.read_only:
-                view.upper = view.fresh("writes")
+                view.upper = view.fresh_upper()
             prepared.append(view.layers(None if view.read_only else view.upper, [view.base]))
             for mount in uses:
-                if mount.sub_path.strip("/") and not view.read_only:
+                if mount.sub_path.strip("/") and not view.read_only and view.space is None:
                     (view.upper / mount.sub_path.strip("/")).mkdir(parents=True, exist_ok=True)
             self._views[task_id, volume_id] = view
         return prepared
@@ -139,7 +159,7 @@ class VolumeViews:
             if not view.background_commits or view.read_only or view.process is None:
                 continue
             async with view.lock:
-                if view.process.ended or await asyncio.to_thread(is_empty, view.upper):
+                if view.process.ended or await asyncio.to_thread(is_empty, view.seen(view.upper)):
                     continue
                 try:
                     if not await self._freeze(view):
@@ -164,9 +184,11 @@ class VolumeViews:
 
     async def _freeze(self, view: _View) -> bool:
         """Swaps the writing layer for a fresh one and publishes the old; False if that fails because files are open."""
-        if await asyncio.to_thread(is_empty, view.upper):
+        if await asyncio.to_thread(is_empty, view.seen(view.upper)):
             return True
-        upper = view.fresh("writes")
+        if view.space is not None:
+            view.space = max(0, view.space - await asyncio.to_thread(size_of, view.seen(view.upper)))
+        upper = view.fresh_upper()
         lowers = [view.upper, *view.frozen, view.base]
         if not await self._swap(view, view.layers(upper, lowers)):
             return False
@@ -199,14 +221,14 @@ class VolumeViews:
         def build() -> None:
             snapshot(view.base, base)
             for layer in frozen:
-                Publisher(layer, [base], base, view.folder / "staging").publish()
+                Publisher(view.seen(layer), [base], base, view.folder / "staging").publish()
 
         await asyncio.to_thread(build)
         await self._move_to(view, base)
 
     async def _move_to(self, view: _View, base: Path) -> bool:
         """Puts the view on a new base that holds all that its frozen layers held; False while files are open."""
-        upper = view.fresh("writes")
+        upper = view.fresh_upper()
         if not await self._swap(view, view.layers(upper, [view.upper, base])):
             await asyncio.to_thread(delete_tree, base)
             return False
@@ -232,7 +254,8 @@ class VolumeViews:
         async with self._volume_lock(view.volume_id):
             if not target.is_dir():
                 return  # the volume has been deleted
-            publisher = Publisher(layer, below, target, view.folder / "staging", view.published)
+            seen = [view.seen(path) for path in below]
+            publisher = Publisher(view.seen(layer), seen, target, view.folder / "staging", view.published)
             await asyncio.to_thread(publisher.publish, writers)
 
     async def _swap(self, view: _View, layers: Layers) -> bool:

@@ -70,5 +70,9 @@ class Faults:
         text = "\n".join(commands)
         return next((rule.message for rule in self.of(ImageFault) if rule.match in text and rule.hit()), None)
 
+    def room(self, name: str) -> int | None:
+        """Bytes that still fit on the volume of this name; None for no limit."""
+        return min((rule.free for rule in self.volume(name) if rule.free is not None and rule.hit()), default=None)
+
     def volume(self, name: str) -> Iterator[VolumeFault]:
         return (rule for rule in self.of(VolumeFault) if fnmatchcase(name, rule.volume))

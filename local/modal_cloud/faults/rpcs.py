@@ -29,13 +29,12 @@ class RpcFaults:
         if not self._cloud.faults.any:
             return
         if caller.task_id is not None:
-            self._phase(_KILL_BEFORE.get(name), caller.task_id)
+            if self._phase(_KILL_BEFORE.get(name), caller.task_id):
+                raise Dropped
             if name == "ContainerHeartbeat":
                 await self._heartbeat(caller.task_id)
         if volume_id := getattr(request, "volume_id", ""):
-            for slow in self._cloud.faults.volume(self._cloud.volumes.get(volume_id).name or volume_id):
-                if slow.delay and slow.hit():
-                    await asyncio.sleep(slow.delay)
+            await self._volume(self._cloud.volumes.get(volume_id).name, name, request)
         for rule in self._cloud.faults.of(RpcFault):
             if rule.drop == "answer" or not rule.matches(name, request, caller.task_id is not None) or not rule.hit():
                 continue
@@ -56,10 +55,23 @@ class RpcFaults:
                 await asyncio.sleep(rule.delay)
                 raise Dropped
 
-    def _phase(self, phase: str | None, task_id: str) -> None:
+    async def _volume(self, volume: str, name: str, request: Any) -> None:
+        for rule in self._cloud.faults.volume(volume):
+            if rule.delay and rule.hit():
+                await asyncio.sleep(rule.delay)
+            if rule.free is not None and name in ("VolumePutFiles", "VolumePutFiles2"):
+                size = sum(getattr(file, "size", rule.free + 1) for file in request.files)
+                if size > rule.free and rule.hit():
+                    # Modal's own words are not known.
+                    raise GRPCError(Status.RESOURCE_EXHAUSTED, f"No space left on volume '{volume}'")
+
+    def _phase(self, phase: str | None, task_id: str) -> bool:
+        """Whether it has just been killed."""
         container = self._cloud.runtime.get(task_id)
-        if phase is not None and container is not None:
-            self._cloud.faults.kills(phase, self._cloud.tasks.label(task_id), container.kill)
+        if phase is None or container is None:
+            return False
+        self._cloud.faults.kills(phase, self._cloud.tasks.label(task_id), container.kill)
+        return container.ended
 
     async def _heartbeat(self, task_id: str) -> None:
         for rule in self._cloud.faults.of(HeartbeatLoss):

@@ -128,7 +128,9 @@ class GpuFleet(Rule):
 
 @dataclass(kw_only=True)
 class VolumeFault(Rule):
-    """A volume is slow (each of its RPCs takes `delay` seconds more), or full: only `free` more bytes fit."""
+    """A volume is slow (each of its RPCs takes `delay` seconds more), or full: in each container that starts from then
+    on `free` more bytes can be written, then ENOSPC; larger uploads are refused. What such a container has not
+    committed when it dies is lost."""
 
     volume: str = "*"
     """Its name."""

@@ -122,10 +122,11 @@ class Replica:
                 _log.info("%s", text)
                 self._cloud.logs.append(self.task.id, api_pb2.FILE_DESCRIPTOR_INFO, f"{text}\n")
             await asyncio.sleep(_GPU_INTERVAL)
-        if self.waits_for_gpus and self.phase is Phase.STARTING:
+        if self.phase is Phase.STARTING:
             self.waits_for_gpus = False
-            self._cloud.tasks.given(self.task.id, rank or 0)
-            self.gpu = definition.gpu(self.task)
+            if rank != self.task.gpu_rank:
+                self._cloud.tasks.given(self.task.id, rank or 0)
+                self.gpu = definition.gpu(self.task)
 
     # -- getting ready
 

@@ -154,8 +154,10 @@ class Scheduler:
         used = Counter(self.gpus_in_use())
         if but.gpu.count and not but.waits_for_gpus:
             used[but.gpu.gpu_type] -= but.gpu.count
-        for rank, choice in enumerate(definition.data.ranked_functions):
-            gpu = choice.function.resources.gpu_config
+        choices = [choice.function.resources.gpu_config for choice in definition.data.ranked_functions]
+        taken = self._cloud.folders.gpus_taken()
+        for rank in sorted(range(len(choices)), key=lambda rank: choices[rank].gpu_type in taken):
+            gpu = choices[rank]
             total = self._cloud.faults.fleet(gpu.gpu_type) if gpu.count else None
             if total is None or used[gpu.gpu_type] + gpu.count <= total:
                 return rank

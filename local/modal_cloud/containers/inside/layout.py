@@ -23,6 +23,8 @@ class Layers:
     """Its own writes. Empty for read-only mounts."""
     work: str
     """overlayfs' own scratch folder, on the same file system as `upper`."""
+    space: int = 0
+    """Bytes that fit into `upper`, which is then a file system in memory of that size; 0: as many as the disk has."""
 
     @property
     def read_only(self) -> bool:

@@ -86,6 +86,11 @@ def _mount(layers: Layers, point: str) -> None:
         syscalls.bind(layers.lowers[0], point)
         syscalls.make_read_only(point)
         return
+    if layers.space:
+        flags, size = syscalls.MS_NOSUID | syscalls.MS_NODEV, f"size={layers.space},mode=755"
+        syscalls.mount("space", os.path.dirname(layers.upper), "tmpfs", flags, size)
+        os.mkdir(layers.upper)
+        os.mkdir(layers.work)
     lower = ":".join(_escaped(path) for path in layers.lowers)
     options = f"lowerdir={lower},upperdir={_escaped(layers.upper)},workdir={_escaped(layers.work)},userxattr,volatile"
     syscalls.mount("volume", point, "overlay", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
