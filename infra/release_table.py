@@ -40,6 +40,8 @@ def listed(history: History) -> Iterator[str]:
         yield f"  {record['version']} failed: {record.get('reason')}"
     if history.live is None:
         yield f"  {place.app} is not deployed now"
+    elif any(record["version"] == history.live.version for record in failed):
+        yield f"  version {history.live.version} is the one deployed now"
     elif serving is None:
         yield f"  version {history.live.version} serves, of which there is no record"
     elif serving["version"] != history.live.version:
