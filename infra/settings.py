@@ -32,7 +32,9 @@ class SettingsError(Exception):
 
     def __init__(self, stack: str, problems: list[str]) -> None:
         # A key or a value may hold a line break or an escape sequence.
-        self.problems = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in problem) for problem in problems]
+        escaped = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in problem) for problem in problems]
+        # A value may be as long as a file. The key is at the beginning, what mends it at the end.
+        self.problems = [text if len(text) <= 1200 else f"{text[:600]} […] {text[-400:]}" for text in escaped]
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"Pulumi.{stack}.yaml has {count}:\n" + "\n".join(f"  - {text}" for text in self.problems))
 
@@ -154,7 +156,7 @@ def load_settings(
         values.setdefault("apiKey", key)
     parsed: StackConfig | None = None
     try:
-        parsed = StackConfig.model_validate(values)
+        parsed = StackConfig.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += [_explain(detail) for detail in error.errors(include_url=False)]
     problems += _ingress_problems(values) + _proxy_problems(values) + schedule.problems(values)
@@ -197,7 +199,7 @@ def _parse(text: str) -> Any:
     if text.startswith(("{", "[")):
         try:
             return json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return text
     return text
 
@@ -231,7 +233,7 @@ def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str
     # A path instead of a name lets a team keep its recipes in its own repository.
     path = (RECIPES.parent / name) if name.endswith(".yaml") else RECIPES / f"{name}.yaml"
     known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
-    if not path.is_file():
+    if not _is_file(path):
         problems.append(
             f"recipe: found {name!r}, allowed are {', '.join(known)} or the path of a .yaml file; "
             f"`pulumi config set recipe {known[0]}`"
@@ -245,21 +247,42 @@ def _load_recipe(values: dict[str, Any], problems: list[str], warnings: list[str
         if overrides:
             place = f"{path.name} with engineArgs"
             recipe = recipe.with_engine_args(overrides)
-    except (ValidationError, yaml.YAMLError, OSError) as error:
+    except (ValueError, yaml.YAMLError, OSError, RecursionError) as error:
         problems += _recipe_problems(place, error, overrides)
         return None
     check_recipe(path, recipe, overrides, problems, warnings)
     return recipe
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a name, or no name at all
+        return False
+
+
 def _recipe_problems(place: str, error: Exception, overrides: Mapping[str, Any]) -> list[str]:
     if isinstance(error, ValidationError):
         return [
-            f"{place}: {'.'.join(str(part) for part in detail['loc']) or 'recipe'}: {detail['msg']}; "
-            f"{_mend(str(detail['msg']), overrides)}"
-            for detail in error.errors(include_url=False)
+            f"{place}: {key + ': ' if key else ''}{cause}; {_mend(cause, overrides)}"
+            for key, cause in (_cause(detail) for detail in error.errors(include_url=False))
         ]
     return [f"{place}: {' '.join(str(error).split())}; edit the file"]
+
+
+def _cause(detail: Any) -> tuple[str, str]:
+    """A recipe's key, empty for what is wrong between several, and what is wrong there."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).removeprefix(".")
+    known = {"missing": "is required", "extra_forbidden": "no such key; docs/recipes.md has the keys"}
+    if detail["type"] in known:
+        return key, known[detail["type"]]
+    message = str(detail["ctx"]["error"]) if "error" in detail.get("ctx", {}) else _lower(detail["msg"])
+    value = detail["input"]
+    if not key or isinstance(value, dict | list):
+        return key, message
+    if detail["type"] == "string_type" and value is not None:  # a date, a version, a word that YAML takes for a switch
+        return key, f"found {value}, which YAML takes for a {type(value).__name__}, no text: put it into quotes"
+    return key, f"found {value!r}, {message}"
 
 
 def _mend(message: str, overrides: Mapping[str, Any]) -> str:

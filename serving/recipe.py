@@ -257,4 +257,5 @@ def load_recipe(path: Path) -> Recipe:
     import yaml
 
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return Recipe.model_validate({"name": path.stem, **(document if isinstance(document, dict) else {})})
+    document = document if isinstance(document, dict) else {}
+    return Recipe.model_validate({"name": path.stem, **document}, by_alias=True, by_name=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from serving.architecture import Architecture
@@ -21,13 +22,25 @@ class Data(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's `count: yes` does not mean 1, nor `0` off."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = set(get_args(annotation) or [annotation]) - {NoneType}
+        if kinds == {bool} and value not in (None, "true", "false") and not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        if kinds <= {int, float} and isinstance(value, bool):
+            raise ValueError("must be a number")
+        return value
+
     def to_json(self) -> dict[str, Any]:
         """The document that `model_validate` reads back, in the files' own (camelCase) keys."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 class Model(Data):
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Hugging Face repository, owner/name")
+    repo: str = Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$", description="Hugging Face repository, owner/name")
     revision: str = Field(default="main", description="branch, tag or 40-hex commit; a commit is what production pins")
     served_name: str = Field(description="the name clients put into the OpenAI `model` field")
     size_gb: float = Field(gt=0, description="size of the checkpoint, 10^9 bytes")
