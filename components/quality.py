@@ -37,6 +37,14 @@ class Answer:
     """The likeliest tokens at each place."""
 
 
+class Worse(WrongAnswer):
+    """Past a threshold; `figures` are what was measured."""
+
+    def __init__(self, message: str, figures: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.figures = figures
+
+
 def measure(endpoint: Endpoint, quality: Quality) -> list[Answer]:
     """Asks all questions. Raises CheckFailed, KeyError or TypeError for an answer without log-probabilities."""
     answers = []
@@ -64,19 +72,12 @@ def measure(endpoint: Endpoint, quality: Quality) -> list[Answer]:
 def judge(
     answers: list[Answer], quality: Quality, identity: dict[str, Any], before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The figures of these answers, to keep for the next deploy. Raises WrongAnswer past a threshold.
+    """The figures of these answers, to keep for the next deploy. Raises Worse past a threshold.
 
     `identity` names what was asked (`commit`, `engine`, `baseline`, `release`, `version`); `before` are the figures of
     the last good deploy.
     """
     right = sum(answer.right for answer in answers)
-    if right / len(answers) < quality.min_right:
-        wrong = next(answer for answer in answers if not answer.right)
-        raise WrongAnswer(
-            f"quality: {right} of {len(answers)} answers are right, quality.minRight {quality.min_right:g} wants "
-            f"{math.ceil(quality.min_right * len(answers) - 1e-9)}; asked {wrong.prompt!r} it answered "
-            f"{wrong.text[:80]!r}"
-        )
     spread = [value for answer in answers for value in answer.logprobs]
     figures = {
         **identity,
@@ -84,30 +85,44 @@ def judge(
         "asked": len(answers),
         "meanLogprob": _round(sum(spread) / len(spread)),
         "answers": [
-            {"prompt": a.prompt, "tokens": a.tokens, "logprobs": [_round(value) for value in a.logprobs]}
-            for a in answers
+            {"prompt": answer.prompt, "tokens": answer.tokens, "logprobs": answer.logprobs} for answer in answers
         ],
     }
-    if before is None or why_not_compared(identity, before):
-        return figures
-    changes = list(_changes(answers, before["answers"]))
-    if not changes:
-        return figures
-    drop = -sum(changes) / len(changes)
-    deviation = max(abs(change) for change in changes)
-    against = f"release {before['release']} (version {before['version']:.0f}) had them, over {len(changes)} tokens"
-    if drop > quality.max_mean_drop:
-        raise WrongAnswer(
-            f"quality: the log-probabilities of its answers are {drop:.3f} lower on average than {against}; "
+    comparable = before is not None and not why_not_compared(identity, before)
+    changes = list(_changes(answers, before["answers"])) if before and comparable else []
+    if before and changes:
+        drop, deviation = -sum(changes) / len(changes), max(abs(change) for change in changes)
+        compared = {"meanDrop": _round(drop), "maxDeviation": _round(deviation), "compared": len(changes)}
+        figures |= {**compared, "against": before["release"], "againstVersion": int(before["version"])}
+    if why := _too_bad(answers, figures, quality):
+        raise Worse(f"quality: {why}", figures)
+    return figures
+
+
+def _too_bad(answers: list[Answer], figures: dict[str, Any], quality: Quality) -> str:
+    """The first threshold that is passed, with what was measured; empty where none is."""
+    right, asked = figures["right"], figures["asked"]
+    if right / asked < quality.min_right:
+        wrong = next(answer for answer in answers if not answer.right)
+        return (
+            f"{right} of {asked} answers are right, quality.minRight {quality.min_right:g} wants "
+            f"{math.ceil(quality.min_right * asked - 1e-9)}; asked {wrong.prompt!r} it answered {wrong.text[:80]!r}"
+        )
+    if "against" not in figures:
+        return ""
+    release = f"release {figures['against']} (version {figures['againstVersion']})"
+    against = f"{release} had them, over {figures['compared']} tokens"
+    if figures["meanDrop"] > quality.max_mean_drop:
+        return (
+            f"the log-probabilities of its answers are {figures['meanDrop']:.3f} lower on average than {against}; "
             f"quality.maxMeanDrop allows {quality.max_mean_drop:g}"
         )
-    if deviation > quality.max_deviation:
-        raise WrongAnswer(
-            f"quality: the log-probability of one token is {deviation:.3f} away from what {against}; "
+    if figures["maxDeviation"] > quality.max_deviation:
+        return (
+            f"the log-probability of one token is {figures['maxDeviation']:.3f} away from what {against}; "
             f"quality.maxDeviation allows {quality.max_deviation:g}"
         )
-    compared = {"meanDrop": _round(drop), "maxDeviation": _round(deviation), "compared": len(changes)}
-    return {**figures, **compared, "against": before["release"]}
+    return ""
 
 
 def why_not_compared(identity: dict[str, Any], before: dict[str, Any]) -> str:
@@ -152,8 +167,8 @@ def _changes(answers: list[Answer], before: list[dict[str, Any]]) -> Iterable[fl
 
 
 def _bounded(logprob: float) -> float:
-    return max(_LEAST, float(logprob))
+    return _round(max(_LEAST, float(logprob)))
 
 
 def _round(value: float) -> float:
-    return round(value, 5)
+    return round(value, 5) + 0.0  # no minus in front of nothing

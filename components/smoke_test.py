@@ -104,7 +104,9 @@ class SmokeTestProvider(Provider):
             measured = _measured(props, endpoint, patience, before)
         except CheckFailed as failure:
             message, serves = self._withdraw(props, str(failure), ready, fallback)
-            failed = {**record_of({**props, "seconds": None}), "reason": str(failure), "rolledBackTo": serves}
+            figures = failure.figures if isinstance(failure, quality.Worse) else None
+            failed = record_of({**props, "seconds": None, "quality": figures})
+            failed |= {"reason": str(failure), "rolledBackTo": serves}
             try:
                 release_files.write(_place(props), "failed", failed)
             except DeploymentError as error:

@@ -44,10 +44,15 @@ def restored(history: History, record: Properties) -> Iterator[str]:
     scaling = whole_numbers(record["scaling"])
     modal_api.update_autoscaler(place.environment, place.app, record["ingress"], scaling)
     try:
-        _ask(history, record, api_key)
+        if history.settings.proxy_auth:
+            yield f"{place.app}: is not asked, since Modal's proxy wants tokens that nobody here has (proxyAuth)"
+        else:
+            _ask(history, record, api_key)
     except CheckFailed as failure:
         back = (
-            f"`python -m infra.releases {history.stack} restore {serving['version']}`" if serving else "`pulumi up -r`"
+            f"`python -m infra.releases {history.stack} restore {serving['version']}`"
+            if serving
+            else "`pulumi up --refresh`"
         )
         raise RestoreError(
             f"version {version} is live again (as version {live.version}), but does not answer as it should: "

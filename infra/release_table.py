@@ -25,7 +25,10 @@ _TITLES = (
     "QUALITY",
     "BY",
 )
-_NOT_COMPARED = ("file", "format", "at", "by", "quality.answers", "quality.release", "quality.version")
+_NOT_COMPARED = (
+    *("file", "format", "at", "by", "quality.answers", "quality.release", "quality.version"),
+    *("quality.against", "quality.againstVersion", "quality.compared"),
+)
 """Says nothing about what a version is, or is in the heading."""
 
 
@@ -67,7 +70,7 @@ def _row(record: Properties, serves: bool) -> tuple[str, ...]:
     if quality:
         answers = f"{quality['right']}/{quality['asked']}"
         if quality.get("meanDrop") is not None:
-            answers += f" {-quality['meanDrop']:+.3f}"
+            answers += f" {0 - quality['meanDrop']:+.3f}"
     return (
         "→" if serves else "",
         str(record["version"]),
