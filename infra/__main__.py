@@ -14,6 +14,7 @@ import pulumi  # noqa: E402
 from components.llm_stack import LlmStack  # noqa: E402
 from infra import opencode  # noqa: E402
 from infra.configuration import describe  # noqa: E402
+from infra.review.outlook import outlook  # noqa: E402
 from infra.settings import SettingsError, load_settings  # noqa: E402
 
 ALREADY_EXPLAINED = 32  # the exit status after which Pulumi's language host adds no error of its own
@@ -38,6 +39,9 @@ stack = LlmStack(
     recipe=settings.recipe,
     environment=settings.environment,
     scaling=settings.scaling,
+    schedule=settings.schedule,
+    keep_warm=settings.keep_warm,
+    budget=settings.budget,
     ingress=settings.ingress,
     hf_token=pulumi.Output.secret(settings.hf_token) if settings.hf_token else None,
     hf_token_is_ambient=settings.hf_token_is_ambient,
@@ -52,6 +56,9 @@ stack = LlmStack(
     protect_weights=settings.protect_weights,
     configuration=describe(settings),
 )
+
+if pulumi.runtime.is_dry_run():
+    pulumi.log.info(outlook(settings), resource=stack)
 
 pulumi.export("url", stack.url)
 pulumi.export("model", settings.recipe.model.served_name)

@@ -11,7 +11,7 @@ from components.modal_rates import Rates, priced
 from infra.configuration import Change, Configuration, changes
 from infra.review import facts
 from infra.review.durations import dollars, minutes, sum_of_money
-from infra.review.efforts import Effort, effort, replaced_version
+from infra.review.efforts import Effort, effort, replaced_version, with_what_follows
 from infra.review.events import Preview, Step
 from infra.review.reasons import reasons
 from infra.review.table import Review, Row
@@ -30,7 +30,10 @@ def compose(
     new = _priced(Configuration.model_validate(preview.after), rates)
     old = _read(preview.before, rates)
     changed = changes(preview.before, preview.after) if preview.before else []
-    steps = sorted(preview.steps, key=lambda step: _ORDER.index(step.name) if step.name in _ORDER else len(_ORDER))
+    steps = sorted(
+        with_what_follows(preview.steps),
+        key=lambda step: _ORDER.index(step.name) if step.name in _ORDER else len(_ORDER),
+    )
     rows = [_row(step, changed, new, new_stack=preview.before is None) for step in steps if step.kind != "none"]
     total = _total(rows)
     review = Review(
@@ -44,9 +47,10 @@ def compose(
     silent = [str(change) for change in changed if str(change) not in shown]
     if preview.before and silent and not any("more" in reason for reason in shown):
         review.facts.append(("Settings", ["changed with no step of their own: " + "; ".join(silent[:_MOST_REASONS])]))
-    if any(replaced_version(step) for step in steps):
+    if app := next((step for step in steps if replaced_version(step)), None):
         rotates = any(step.name == "api-secret" and step.kind != "none" for step in steps)
-        review.facts.append(("Cut-over", facts.cut_over_lines(new, changed, rotates_key=rotates)))
+        moved = app.kind == "replace"
+        review.facts.append(("Cut-over", facts.cut_over_lines(new, changed, rotates_key=rotates, moved=moved)))
     warnings = [text.removeprefix("warning: ") for severity, text in preview.messages if severity == "warning"]
     review.facts += [
         ("Replicas", facts.replica_lines(new, old)),

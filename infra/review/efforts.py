@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from components.estimates import DOWNLOAD_GB_A_SECOND, download_second, replica_seconds
 from infra.configuration import Configuration
 from infra.costs import always_warm, cut_over
-from infra.review.events import Step
+from infra.review.events import UNKNOWN, Step
 
 _VERIFY_SECONDS = 60
 """Sizes and headers of some hundred files; on CPU."""
@@ -54,6 +54,15 @@ def new_version(step: Step) -> bool:
 def replaced_version(step: Step) -> bool:
     """A new version where one served before."""
     return new_version(step) and step.kind != "create"
+
+
+def with_what_follows(steps: list[Step]) -> list[Step]:
+    """A new version has a release that no preview can know, so the engine does not plan its smoke test. It runs."""
+    if any(new_version(step) for step in steps):
+        for step in steps:
+            if step.name == "smoke-test" and step.kind == "none":
+                step.kind, step.new = "update", {**step.new, "release": UNKNOWN}
+    return steps
 
 
 def _weights(step: Step, configuration: Configuration) -> Effort:

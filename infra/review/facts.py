@@ -23,23 +23,26 @@ from recipes.memory_plan import GIB
 from serving.errors import ServingError
 
 
-def cut_over_lines(configuration: Configuration, changes: list[Change], *, rotates_key: bool) -> list[str]:
-    """Of a new version that takes the place of one that serves."""
+def cut_over_lines(configuration: Configuration, changes: list[Change], *, rotates_key: bool, moved: bool) -> list[str]:
+    """Of a new version that takes the place of one that serves; `moved`: as an app of its own."""
     over, gpu = cut_over(configuration), configuration.recipe.gpu
     node = f"{gpu.count}×{gpu.type}"
-    if configuration.deployment_strategy == "recreate":
-        lines = [f"recreate: the old replicas end first, so nobody is served for {minutes(over.seconds)}; no node more"]
-    else:
-        least, most = over.extra
-        at_rest = (
-            f"at rest no replica runs and {least} {node} more is started"
-            if over.before[0] == 0
-            else f"{least} {node} more beside the {over.before[0]} that serve"
-        )
+    (least, most), start = over.extra, minutes(over.seconds)
+    if moved and any(change.key == "capacity.routingRegion" for change in changes):
         lines = [
-            f"rolling: what serves goes on until the new version is warm, {minutes(over.seconds)}; {at_rest}, under "
-            f"full load {most} ({2 * most * gpu.count} GPUs at once); running both costs {dollars(over.dollars)}"
+            f"the app is deleted first (Modal fixes its routing region with the first deploy): no service for {start}"
         ]
+    elif configuration.deployment_strategy == "recreate":
+        lines = [f"recreate: the old replicas end first, so nobody is served for {start}; no node more"]
+    else:
+        nodes = f"{least} to {most} nodes" if most > least else f"{most} node{'s' if most > 1 else ''}"
+        rest = ", the fewest where none runs at rest" if over.before[0] == 0 and most > least else ""
+        lines = [
+            f"rolling: what serves goes on until the new version is warm ({start}); until then {nodes} of {node} more"
+            f"{rest}, {2 * most * gpu.count} GPUs at once at the most; running both costs {dollars(over.dollars)}"
+        ]
+    if moved:
+        lines.append("another app: its URL is another, which clients must be told; the old one stops afterwards")
     if rotates_key:
         grace = configuration.api_key_grace
         lines.append(
@@ -110,10 +113,8 @@ def budget_lines(new: Configuration, today: date) -> list[str]:
         f"{sum_of_money(limit - expected)} below" if expected <= limit else f"{sum_of_money(expected - limit)} ABOVE"
     )
     stop = new.budget.scale_to_zero_at_usd
-    end = f"scaled to zero at {sum_of_money(stop)}" if stop else "warned of, and nothing is stopped"
-    return [
-        f"{sum_of_money(limit)} a month: the expected {sum_of_money(expected)} is {state} it; what is spent is {end}"
-    ]
+    end = f"scaled to zero when {sum_of_money(stop)} are spent" if stop else "more is warned of, nothing stopped"
+    return [f"{sum_of_money(limit)} a month: the expected {sum_of_money(expected)} is {state} it; {end}"]
 
 
 def memory_lines(new: Configuration) -> list[str]:

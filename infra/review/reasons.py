@@ -20,14 +20,14 @@ _WORDS = {
     "commit": "follows weights",
     "kernelKey": "follows kernels",
     "key": "follows weights",
-    "kernelsManifest": "kernels are made anew",
+    "kernelsManifest": "follows kernels",
     "release": "follows app",
     "source": "code in serving/ changed",
     "stack": "the stack has another name",
     "url": "follows app",
     "values": "its value is another",
     "version": "follows app",
-    "weightsManifest": "weights are fetched anew",
+    "weightsManifest": "follows weights",
 }
 """Of inputs that no setting stands for."""
 

@@ -33,16 +33,16 @@ class Review:
     total: Effort = field(default_factory=Effort)
 
     def as_text(self) -> str:
-        lines = [f"{self.stack}: {self.headline}", ""]
+        lines = [f"{self.stack}: {self.headline}"]
         if self.rows:
-            lines += [_columns(*_HEADS), _columns(*("─" * width for width in (*_WIDTHS, 14)))]
+            lines += ["", _columns(*_HEADS), _columns(*("─" * width for width in (*_WIDTHS, 14)))]
             for row in self.rows:
                 lines += _text_row(row)
             lines += [_columns("total", "", "", minutes(self.total.seconds), dollars(self.total.dollars))]
         if self.unchanged:
-            lines += _labelled("unchanged", [", ".join(self.unchanged)])
+            lines += labelled("unchanged", [", ".join(self.unchanged)])
         for label, told in self.facts:
-            lines += _labelled(label, told)
+            lines += labelled(label, told)
         return "\n".join(lines)
 
     def as_markdown(self) -> str:
@@ -68,16 +68,22 @@ def _columns(*cells: str) -> str:
 
 
 def _text_row(row: Row) -> list[str]:
-    why = [part for reason in row.why for part in textwrap.wrap(reason, _WIDTHS[2], subsequent_indent="  ")]
+    why = [
+        part
+        for reason in row.why
+        for part in textwrap.wrap(reason, _WIDTHS[2], subsequent_indent="  ", break_on_hyphens=False)
+    ]
     first = _columns(row.step, row.change, why[0], minutes(row.effort.seconds), dollars(row.effort.dollars))
     return [first, *(_columns("", "", part) for part in why[1:])]
 
 
-def _labelled(label: str, told: list[str]) -> list[str]:
+def labelled(label: str, told: list[str]) -> list[str]:
     lines: list[str] = []
     for line in told:
         indent = len(line) - len(line.lstrip(" "))
-        lines += textwrap.wrap(line, _LINE - _LABEL, subsequent_indent=" " * (indent + 2), drop_whitespace=True) or [""]
+        lines += textwrap.wrap(line, _LINE - _LABEL, subsequent_indent=" " * (indent + 2), break_on_hyphens=False) or [
+            ""
+        ]
     return ["", *(f"{label if place == 0 else '':<{_LABEL}}{line}".rstrip() for place, line in enumerate(lines))]
 
 
