@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from components import artifacts, modal_api, release_files
+from components.autoscaling import holding, schedule_text
 from components.dynamic import Properties
 from components.endpoint import CheckFailed, Endpoint, check_answers, check_key, check_models, keep_asking, when_drained
-from components.serving_app import whole_numbers
 
 if TYPE_CHECKING:
     from infra.releases import History
@@ -41,7 +41,7 @@ def restored(history: History, record: Properties) -> Iterator[str]:
     yield f"{place.app}: {now} serves; rolling back to version {version}, which takes over once a replica is warm"
     began = time.monotonic()
     live = modal_api.roll_back_app(place.environment, place.app, version, "rolling")
-    scaling = whole_numbers(record["scaling"])
+    scaling = holding(record["scaling"], schedule_text(history.settings.schedule))
     modal_api.update_autoscaler(place.environment, place.app, record["ingress"], scaling)
     try:
         if history.settings.proxy_auth:
