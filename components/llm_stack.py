@@ -8,20 +8,27 @@ from typing import Any, Literal
 
 import pulumi
 
-from components import estimates
+from components import estimates, scaling_schedule, spend_check
 from components.api_key import ApiKey
+from components.autoscaling import schedule_text
 from components.kernels import CompiledKernels
 from components.pipeline_app import PipelineApp
 from components.release_record import ReleaseRecord, facts_of
+from components.scaling_schedule import ScalingSchedule
 from components.secret import ModalSecret
 from components.serving_app import ServingApp
 from components.smoke_test import SmokeTest
 from components.source_digest import source_digest
+from components.spend_check import SpendCheck
 from components.verification import Verification
 from components.volume import ModalVolume
 from components.weights import ModelWeights
+from serving.budget import Budget
+from serving.clockwork import ScheduleParams, SpendParams
 from serving.params import Capacity, PipelineParams, Scaling, ServerParams
 from serving.recipe import Recipe, kernel_key
+from serving.recipe_sections import Data
+from serving.schedule import KeepWarm, Schedule
 
 SENTINEL = "model.safetensors.index.json"
 
@@ -39,6 +46,9 @@ class LlmStack(pulumi.ComponentResource):
         recipe: Recipe,
         environment: str,
         scaling: Scaling,
+        schedule: Schedule | None = None,
+        keep_warm: KeepWarm | None = None,
+        budget: Budget | None = None,
         ingress: Literal["web", "server"] = "web",
         hf_token: pulumi.Input[str] | None = None,
         hf_token_is_ambient: bool = False,
@@ -198,6 +208,7 @@ class LlmStack(pulumi.ComponentResource):
             source=source_digest("serving.apps.server"),
             attachments={**mounts, "apiSecret": api_secret.generation},
             autoscaler=autoscaler,
+            schedule=schedule_text(schedule),
             artifacts={"weights": weights.manifestSha256, "kernels": kernels_manifest},
             strategy=strategy,
             opts=self._child(depends_on=[verification]),
@@ -225,6 +236,7 @@ class LlmStack(pulumi.ComponentResource):
                 ask_as=app.release.apply(lambda release: recipe.engine_module.name_of_release(recipe, release)),
                 requests_metric=recipe.engine_module.REQUESTS_METRIC,
                 autoscaler=autoscaler,
+                schedule=schedule_text(schedule),
                 limit_seconds=recipe.deadlines.scheduling + recipe.deadlines.startup,
                 estimate=estimates.one_replica(recipe, scaling, capacity),
                 questions=[question.to_json() for question in recipe.smoke_test],
@@ -247,6 +259,50 @@ class LlmStack(pulumi.ComponentResource):
             quality=tested.measured if tested else None,
             opts=self._child(),
         )
+        if schedule or keep_warm:
+            # After the smoke test: what sets warm replicas does so for a version that answers.
+            ScalingSchedule(
+                "schedule",
+                environment=environment,
+                name=scaling_schedule.name_of(recipe.app),
+                params=app.url.apply(
+                    lambda url: _json(
+                        ScheduleParams(
+                            app=scaling_schedule.name_of(recipe.app),
+                            stack=owner,
+                            serving_app=recipe.app,
+                            ingress=ingress,
+                            schedule=schedule,
+                            min_containers=scaling.min_containers,
+                            keep_warm=keep_warm,
+                            url=url if keep_warm else "",
+                        )
+                    )
+                ),
+                source=source_digest("serving.apps.schedule"),
+                autoscaler=autoscaler,
+                opts=self._child(depends_on=[tested or app]),
+            )
+        if budget:
+            SpendCheck(
+                "spend-check",
+                environment=environment,
+                name=spend_check.name_of(recipe.app),
+                params=_json(
+                    SpendParams(
+                        app=spend_check.name_of(recipe.app),
+                        stack=owner,
+                        serving_app=recipe.app,
+                        ingress=ingress,
+                        budget=budget,
+                        scaling=scaling,
+                        schedule=schedule,
+                    )
+                ),
+                source=source_digest("serving.apps.spend"),
+                autoscaler=autoscaler,
+                opts=self._child(depends_on=[tested or app]),
+            )
         # Told once every replica takes it: an `up` that fails leaves clients the key before.
         self.api_key = pulumi.Output.secret(pulumi.Output.all(key, over).apply(lambda both: both[0]))
         if pulumi.runtime.is_dry_run():
@@ -261,7 +317,7 @@ class LlmStack(pulumi.ComponentResource):
         return pulumi.ResourceOptions.merge(options, more)
 
 
-def _json(params: PipelineParams | ServerParams) -> str:
+def _json(params: Data) -> str:
     return json.dumps(params.to_json(), sort_keys=True)
 
 

@@ -2,7 +2,7 @@
 
 Scaling settings that Modal can change on a running app are changed there, nothing restarts. Everything else is a new
 version, brought up by the chosen strategy. A deploy resets overrides of the autoscaler, so it always carries the
-configured scaling.
+configured scaling; where a schedule sets the count of warm replicas, with the count of that moment.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from components import modal_api, ownership
+from components.autoscaling import COUNT, holding
 from components.dynamic import Properties, Provider, changed, compare, inputs_of, known, say
 from components.pipeline_app import another_version, gone
+from components.scaling_schedule import withdraw
 
 INPUTS = (
     "environment",
@@ -26,6 +28,7 @@ INPUTS = (
     "source",
     "attachments",
     "autoscaler",
+    "schedule",
     "artifacts",
     "strategy",
 )
@@ -35,8 +38,8 @@ DEPLOYED = ("ingress", "params", "source", "attachments")
 
 class ServingAppProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "artifacts"))
-        result.changes = result.changes or olds["liveVersion"] != olds["version"]
+        result = compare(olds, news, replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "schedule", "artifacts"))
+        result.changes = result.changes or olds["liveVersion"] != olds["version"] or bool(olds.get("offSchedule"))
         if known(news["params"]) and _routing_region(olds) != _routing_region(news):
             # Modal fixes it with the first deploy of an app. The app is found by its name, so the old one goes first.
             result.changes, result.delete_before_replace = True, True
@@ -52,19 +55,22 @@ class ServingAppProvider(Provider):
         return CreateResult(outs["appId"], outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
+        if olds.get("schedule") and not news["schedule"]:
+            withdraw(news["environment"], news["name"])
         if changed(olds, news, DEPLOYED) or olds["liveVersion"] != olds["version"]:
             return UpdateResult(self._deploy(news, int(olds["adoptedVersion"]), olds["owner"]))
         name = news["name"]
-        if changed(olds, news, ["autoscaler"]):
-            autoscaler = whole_numbers(news["autoscaler"])
+        if changed(olds, news, ["autoscaler", "schedule"]) or olds.get("offSchedule"):
+            autoscaler = holding(news["autoscaler"], news["schedule"])
             modal_api.update_autoscaler(news["environment"], name, news["ingress"], autoscaler)
-            settings = ", ".join(
-                f"{key} {autoscaler[key]}" for key in changed(olds["autoscaler"], autoscaler, autoscaler)
-            )
+            names = changed(olds["autoscaler"], news["autoscaler"], autoscaler)
+            if changed(olds, news, ["schedule"]) or olds.get("offSchedule"):
+                names = list(dict.fromkeys([COUNT, *names]))
+            settings = ", ".join(f"{key} {autoscaler[key]}" for key in names)
             say(f"app {name}", f"autoscaler updated in place ({settings}), nothing restarts")
         if changed(olds, news, ["artifacts"]):
             say(f"app {name}", "weights or kernels were made anew: running replicas keep theirs, new ones load these")
-        return UpdateResult({**olds, **inputs_of(news, INPUTS)})
+        return UpdateResult({**olds, **inputs_of(news, INPUTS), "offSchedule": False})
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         environment, name = props["environment"], props["name"]
@@ -77,9 +83,12 @@ class ServingAppProvider(Provider):
             # It may not even have this ingress; it is replaced by ours anyway, scaling included.
             say(f"app {name}", another_version(live, props))
         else:
-            ours = whole_numbers(props["autoscaler"])
-            found = whole_numbers(modal_api.read_autoscaler(environment, name, props["ingress"], list(ours)))
-            outs["autoscaler"] = found
+            ours = holding(props["autoscaler"], props.get("schedule", ""))
+            found = holding(modal_api.read_autoscaler(environment, name, props["ingress"], list(ours)), schedule="")
+            # What the schedule has set is no drift: the state has the configured count. What differs from the schedule
+            # is drift, be it the configured count itself.
+            outs["offSchedule"] = bool(props.get("schedule")) and found[COUNT] != ours[COUNT]
+            outs["autoscaler"] = found if found[COUNT] != ours[COUNT] else {**found, COUNT: props["autoscaler"][COUNT]}
             if by_hand := changed(ours, found, ours):
                 settings = ", ".join(f"{key} {found[key]} instead of {ours[key]}" for key in by_hand)
                 say(f"app {name}", f"the autoscaler was set by hand: {settings}")
@@ -97,7 +106,7 @@ class ServingAppProvider(Provider):
         environment, name = props["environment"], props["name"]
         before = modal_api.find_app(environment, name)
         params = json.loads(props["params"])
-        params["scaling"] = {**params["scaling"], **whole_numbers(props["autoscaler"])}
+        params["scaling"] = {**params["scaling"], **holding(props["autoscaler"], props["schedule"])}
         # Reports of starting replicas are filed under the release, so each deploy needs a name of its own.
         digest = hashlib.sha256(json.dumps([params, props["source"]], sort_keys=True).encode()).hexdigest()
         params["owner"] = owner
@@ -119,13 +128,9 @@ class ServingAppProvider(Provider):
             "adoptedVersion": adopted_version,
             "release": params["release"],
             "owner": owner,
+            "offSchedule": False,
             "url": modal_api.serving_url(environment, name, props["ingress"]),
         }
-
-
-def whole_numbers(autoscaler: Properties) -> dict[str, int]:
-    """The settings as integers: Pulumi hands every number over as a float."""
-    return {key: int(value) for key, value in autoscaler.items()}
 
 
 def _routing_region(props: Properties) -> str:
@@ -156,12 +161,14 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
         source: str,
         attachments: dict[str, pulumi.Input[str]],
         autoscaler: dict[str, int],
+        schedule: str,
         artifacts: dict[str, pulumi.Input[str]],
         strategy: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`params` is serving.params.ServerParams as JSON, without `release`; `attachments` are the ids of volumes and
-        generations of secrets that a version is bound to; `autoscaler` has keys of modal_api.AUTOSCALER_KEYS;
+        generations of secrets that a version is bound to; `autoscaler` has keys of modal_api.AUTOSCALER_KEYS, and
+        `schedule` sets its count of warm replicas by the clock (autoscaling.schedule_text);
         `artifacts` names what the replicas load, by digest.
         """
         props = {
@@ -172,8 +179,9 @@ class ServingApp(Resource, module="modal", name="ServingApp"):
             "source": source,
             "attachments": attachments,
             "autoscaler": autoscaler,
+            "schedule": schedule,
             "artifacts": artifacts,
             "strategy": strategy,
         }
-        outputs = ("url", "appId", "version", "liveVersion", "adoptedVersion", "release", "owner")
+        outputs = ("url", "appId", "version", "liveVersion", "adoptedVersion", "release", "owner", "offSchedule")
         super().__init__(ServingAppProvider(), resource_name, {**props, **dict.fromkeys(outputs)}, opts)

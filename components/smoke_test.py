@@ -12,6 +12,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
 from components import modal_api, quality, release_files
+from components.autoscaling import holding
 from components.dynamic import DeploymentError, Properties, Provider, compare, inputs_of, known, say
 from components.endpoint import (
     CheckFailed,
@@ -24,7 +25,6 @@ from components.endpoint import (
 )
 from components.release_files import Place
 from components.release_record import record_of
-from components.serving_app import whole_numbers
 from serving.recipe_sections import Quality
 
 INPUTS = (
@@ -42,6 +42,7 @@ INPUTS = (
     "askAs",
     "requestsMetric",
     "autoscaler",
+    "schedule",
     "limitSeconds",
     "estimate",
     "questions",
@@ -88,7 +89,7 @@ class SmokeTestProvider(Provider):
                 "`pulumi up --refresh` deploys this configuration again"
             )
         # A version that failed was scaled to zero; this try is for the configured scaling.
-        autoscaler = whole_numbers(props["autoscaler"])
+        autoscaler = holding(props["autoscaler"], props.get("schedule", ""))
         modal_api.update_autoscaler(props["environment"], app, props["ingress"], autoscaler)
         ready: dict[str, Any] = {}
         began = time.monotonic()
@@ -149,7 +150,7 @@ class SmokeTestProvider(Provider):
     ) -> tuple[str, Properties | None]:
         """Takes the failed version out of service; the message for the person, and `{version, as}` of what serves."""
         environment, app, version = props["environment"], props["app"], int(props["version"])
-        autoscaler = whole_numbers(props["autoscaler"])
+        autoscaler = holding(props["autoscaler"], props.get("schedule", ""))
         seen = _requests_seen(props, ready) if ready else "took no traffic"
         failed = f"smoke test of {app}: {reason}; version {version} {seen}"
         log = f"`modal app logs {app}` has its log"
@@ -238,6 +239,7 @@ class SmokeTest(Resource, module="modal", name="SmokeTest"):
         ask_as: pulumi.Input[str],
         requests_metric: str,
         autoscaler: dict[str, int],
+        schedule: str,
         limit_seconds: int,
         estimate: str,
         questions: list[dict[str, str]],
@@ -265,6 +267,7 @@ class SmokeTest(Resource, module="modal", name="SmokeTest"):
             "askAs": ask_as,
             "requestsMetric": requests_metric,
             "autoscaler": autoscaler,
+            "schedule": schedule,
             "limitSeconds": limit_seconds,
             "estimate": estimate,
             "questions": questions,

@@ -1,0 +1,69 @@
+"""ScalingSchedule: warm replicas by the clock, set from a small Modal app of its own (serving/apps/schedule.py).
+
+The count that holds at the moment is the serving app's own affair (components/serving_app.py): each deploy of it
+carries that count, so that nothing waits for the next change.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pulumi
+from pulumi.dynamic import Resource
+
+from components import modal_api
+from components.autoscaling import holding
+from components.dynamic import Properties, say
+from components.scheduled_app import INPUTS, OUTPUTS, ScheduledAppProvider
+
+
+def name_of(serving_app: str) -> str:
+    return f"{serving_app}-schedule"
+
+
+def withdraw(environment: str, serving_app: str) -> None:
+    """Ends a schedule before the configured scaling is applied again, so that no change comes in between."""
+    modal_api.stop_app(environment, name_of(serving_app))
+
+
+class ScalingScheduleProvider(ScheduledAppProvider):
+    MODULE = "schedule"
+
+    def delete(self, _id: str, props: Properties) -> None:
+        params = json.loads(props["params"])
+        app = params["servingApp"]
+        # Where the serving app has withdrawn the schedule itself, it has newer settings than these.
+        if not self._stop(props) or not params.get("schedule"):
+            return
+        try:
+            modal_api.update_autoscaler(
+                props["environment"], app, params["ingress"], holding(props["autoscaler"], schedule="")
+            )
+        except modal_api.Absent:
+            return
+        say(f"app {props['name']}", f"stopped, {app} has its configured scaling again")
+
+
+class ScalingSchedule(Resource, module="modal", name="ScalingSchedule"):
+    """Outputs: `name`, `appId`, `version` (deployed by this stack), `liveVersion` (seen by the last refresh)."""
+
+    name: pulumi.Output[str]
+    appId: pulumi.Output[str]
+    version: pulumi.Output[int]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        environment: str,
+        name: str,
+        params: pulumi.Input[str],
+        source: str,
+        autoscaler: dict[str, int],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`params` is serving.clockwork.ScheduleParams as JSON; `autoscaler` what is restored when the schedule goes,
+        with keys of modal_api.AUTOSCALER_KEYS.
+        """
+        props = dict(zip(INPUTS, (environment, name, params, source, autoscaler), strict=True))
+        super().__init__(ScalingScheduleProvider(), resource_name, {**props, **dict.fromkeys(OUTPUTS)}, opts)
