@@ -26,38 +26,34 @@ Timings = dict[str, dict[str, list[float]]]
 """Seconds by what was measured and engine."""
 
 
-def measure_things(engines: dict[str, Path], rounds: int, things: int, timings: Timings) -> None:
+def measure_things(engines: dict[str, Path], cloud: LocalCloud, rounds: int, things: int, timings: Timings) -> None:
     plan = {"things": {f"thing-{number}": {"text": "text"} for number in range(things)}}
     for _ in range(rounds):
         for engine, cli in engines.items():
             with tempfile.TemporaryDirectory() as folder:
-                lab = Lab(Path(folder) / "lab", cli)
+                lab = Lab(Path(folder) / "lab", cli, cloud.env)
                 lab.plan(plan)
                 for what in (f"full up, {things} quick resources", f"no-op up, {things} quick resources"):
                     arguments = ("up", "--yes", "--skip-preview", "--stack", STACK)
                     _time(timings, what, engine, lambda lab=lab, words=arguments: lab.pulumi(*words).check_returncode())
 
 
-def measure_stack(engines: dict[str, Path], rounds: int, timings: Timings) -> None:
+def measure_stack(engines: dict[str, Path], cloud: LocalCloud, folder: Path, rounds: int, timings: Timings) -> None:
     path = os.environ["PATH"]
-    with tempfile.TemporaryDirectory() as folder:
-        cloud = LocalCloud(Path(folder) / "cloud")
-        cloud.start()
-        projects = []
-        try:
+    projects: dict[str, Project] = {}
+    try:
+        for engine, cli in engines.items():
+            os.environ["PATH"] = f"{cli}:{path}"
+            projects[engine] = Project(folder / engine, cloud, engine)
+            _time(timings, "full up, this project's stack", engine, projects[engine].up)
+        for _ in range(rounds):
             for engine, cli in engines.items():
                 os.environ["PATH"] = f"{cli}:{path}"
-                projects.append(Project(Path(folder) / engine.replace(" ", "-"), cloud, engine.replace(" ", "-")))
-                _time(timings, "full up, this project's stack", engine, projects[-1].up)
-            for _ in range(rounds):
-                for (engine, cli), project in zip(engines.items(), projects, strict=True):
-                    os.environ["PATH"] = f"{cli}:{path}"
-                    _time(timings, "no-op up, this project's stack", engine, project.up)
-        finally:
-            for project in projects:
-                project.destroy()
-            cloud.stop()
-            os.environ["PATH"] = path
+                _time(timings, "no-op up, this project's stack", engine, projects[engine].up)
+    finally:
+        for project in projects.values():
+            project.destroy()
+        os.environ["PATH"] = path
 
 
 def _time(timings: Timings, what: str, engine: str, run: Callable[[], object]) -> None:
@@ -81,9 +77,15 @@ def main() -> int:
         return 1
     engines = {"bundled": BUNDLED, "cli": cli}
     timings: Timings = {}
-    measure_things(engines, options.rounds, options.things, timings)
-    if options.stack:
-        measure_stack(engines, options.rounds, timings)
+    with tempfile.TemporaryDirectory() as folder:
+        cloud = LocalCloud(Path(folder) / "cloud")
+        cloud.start()
+        try:
+            measure_things(engines, cloud, options.rounds, options.things, timings)
+            if options.stack:
+                measure_stack(engines, cloud, Path(folder), options.rounds, timings)
+        finally:
+            cloud.stop()
     print(f"{'':<36} {'bundled':>9} {'CLI':>9} {'ratio':>7}   rounds")
     for what, found in timings.items():
         bundled, real = (statistics.median(found[engine]) for engine in engines)

@@ -9,67 +9,57 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pulumi.runtime.proto import provider_pb2
 
-from local.pulumi_engine.checkpoint import PROVIDER_TYPE, STACK_TYPE, PendingOperation, Snapshot, State, deletion_waves
-from local.pulumi_engine.checkpoint import now as timestamp
-from local.pulumi_engine.display import Display
-from local.pulumi_engine.properties import UNKNOWN, Properties, bare, changed_keys
-from local.pulumi_engine.provider import DynamicProvider, Failed
-from local.pulumi_engine.steps import PENDING, Step
+from local.pulumi_engine.display import Display, Step
+from local.pulumi_engine.state import PROVIDER_TYPE, STACK_TYPE, Snapshot, State
+from local.pulumi_engine.state import now as timestamp
+from local.pulumi_engine.values import UNKNOWN, Properties, bare, changed_keys
+
+if TYPE_CHECKING:
+    from local.pulumi_engine.processes import DynamicProvider
+
+_PENDING = {"create": "creating", "create-replacement": "creating", "update": "updating"}
+_PENDING |= {"delete": "deleting", "delete-replaced": "deleting"}
+_PROTECTED = """resource "{}" cannot be {}
+because it is protected. To unprotect the resource, remove the `protect` flag from the resource in your Pulumi \
+program and run `pulumi up`"""
+
+
+Save = Callable[[Snapshot], None]
 
 
 class Stopped(Exception):
-    """The update has failed or was interrupted: nothing new begins."""
+    """The update has failed or was interrupted: nothing new begins. Its text, if any, is still to be shown."""
 
 
-@dataclass
-class Goal:
-    """A resource as the program wants it."""
-
-    state: State
-    aliases: list[str] = field(default_factory=list)
-    delete_before_replace: bool | None = None
-
-
-@dataclass(frozen=True)
-class Options:
-    dry_run: bool = False
-    parallel: int = 8
-    targets: frozenset[str] = frozenset()
-    exclude_protected: bool = False
+class Failed(Exception):
+    """What a provider's method raised: its last line where it has no frames, else the whole traceback."""
 
 
 class Deployment:
     def __init__(
-        self,
-        snapshot: Snapshot,
-        provider: DynamicProvider,
-        config: Properties,
-        display: Display,
-        save: Callable[[Snapshot], None],
-        options: Options,
+        self, snapshot: Snapshot, provider: DynamicProvider, display: Display, save: Save, options: Any
     ) -> None:
+        """`options` are the command line's: dry_run, parallel, target, exclude_protected, clear_pending_creates."""
         self._salt, self._base = snapshot.salt, list(snapshot.resources)
-        self._provider, self._config, self._display = provider, config, display
-        self._save, self._options = save, options
+        self._provider, self._display, self._options = provider, display, options
+        self._save, self._dry_run = save, options.dry_run
         self._news: list[State] = []
         self._done: set[State] = set()
         self._seen: set[str] = set()
         self._renamed: dict[str, str] = {}
-        self._replaced_outputs: dict[State, Properties] = {}
+        self._outputs_before: dict[State, Properties] = {}
         # What was being created when an update was killed may exist: that stays on record until a refresh.
-        self._pending = [operation for operation in snapshot.pending if operation.type == "creating"]
+        self._pending = [(kind, state) for kind, state in snapshot.pending if kind == "creating"]
         self._planning, self._journal = threading.Lock(), threading.Lock()
         self._slots = threading.Semaphore(options.parallel)
         self.stopped = threading.Event()
-
-    def stop(self) -> None:
-        self.stopped.set()
 
     def wait_for_running_steps(self) -> None:
         for _ in range(self._options.parallel):
@@ -83,112 +73,99 @@ class Deployment:
         return Snapshot(states, list(self._pending), self._salt)
 
     def save(self) -> None:
-        if not self._options.dry_run:
+        if not self._dry_run:
             self._save(self.snapshot())
 
     # Registration
 
-    def register(self, goal: Goal) -> State:
-        """Brings one resource to what the program wants. Raises Stopped."""
+    def register(self, new: State, aliases: list[str], delete_first: bool | None) -> State:
+        """Brings one resource to what the program wants; `delete_first` overrules its provider. Raises Stopped."""
         with self._planning:
             if self.stopped.is_set():
                 raise Stopped
             try:
-                steps = self._plan(goal)
+                steps = self._plan(new, self._old(new, aliases), delete_first)
             except Failed as error:
-                self._display.error(goal.state, str(error))
-                self.stop()
+                self._display.error(new, str(error))
+                self.stopped.set()
                 raise Stopped from None
         for step in steps:
             self._carry_out(step)
-        return steps[-1].new or goal.state
+        return steps[-1].new or new
 
     def register_outputs(self, urn: str, outputs: Properties) -> None:
         with self._journal:
             state = next(state for state in self._news if state.urn == urn)
-            self._replaced_outputs[state], state.outputs = state.outputs, outputs
+            self._outputs_before[state], state.outputs = state.outputs, outputs
         self._display.outputs_registered(state)
 
     def keep_outputs(self) -> None:
         """After a failure: what the stack put out before and did not register again stays."""
-        for state, olds in self._replaced_outputs.items():
+        for state, olds in self._outputs_before.items():
             state.outputs = {**olds, **state.outputs} if state.type == STACK_TYPE else state.outputs
 
-    def _plan(self, goal: Goal) -> list[Step]:
-        new, old = goal.state, self._old(goal)
+    def _plan(self, new: State, old: State | None, delete_first: bool | None) -> list[Step]:
         if new.urn in self._seen:
             raise Failed(f"Duplicate resource URN '{new.urn}'; try giving it a unique name")
         self._seen.add(new.urn)
-        if self._is_left_alone(new.urn, new.type):
+        if self._is_left_alone(new):
             if old is None:
                 raise Failed("it does not exist yet and is no target; name it with --target as well")
             return [Step("same", old, replace(old))]
-        if not new.custom:
-            return [Step("same", old, new) if old else Step("create", None, new)]
-        new.provider = self._default_provider()
-        if old:
-            new.inputs = _ignoring(new.inputs, old.inputs, new.ignoreChanges)
-        new.inputs, failures = self._provider.check(new, old.inputs if old else {})
-        for key, reason in failures:
-            self._display.error(
-                new, f"{new.type} resource '{new.name}': property {key} value {{}} has a problem: {reason}"
-            )
-        if failures:
-            self.stop()
-            raise Stopped
+        if new.custom:
+            new.provider = self._default_provider()
+            olds = old.inputs if old else new.inputs
+            kept = {key: olds[key] for key in new.ignoreChanges if key in olds}
+            new.inputs = {key: value for key, value in new.inputs.items() if key not in new.ignoreChanges} | kept
+            new.inputs, refusals = self._provider.check(new, old.inputs if old else {})
+            if refusals:
+                texts = [f"property {key} value {{}} has a problem: {reason}" for key, reason in refusals]
+                raise Failed("\n".join(f"{new.type} resource '{new.name}': {text}" for text in texts))
         if old is None:
             return [Step("create", None, new)]
+        if not new.custom:
+            return [Step("same", old, new)]
         changes = changed_keys(old.inputs, new.inputs)
         if old.pendingReplacement:  # deleted ahead, now or by an update that did not get further
-            return [Step("replace", old, new, [], changes), Step("create-replacement", old, new, [], changes)]
+            return [Step("replace", old, new, changes), Step("create-replacement", old, new, changes)]
         diff = self._provider.diff(old, new.inputs, new.ignoreChanges)
-        differs = diff.changes == provider_pb2.DiffResponse.DIFF_SOME
-        if diff.changes == provider_pb2.DiffResponse.DIFF_UNKNOWN:
-            differs = bare(old.inputs) != bare(new.inputs)
-        if not differs:
-            return [Step("same", old, new, [], {"protect": "update"} if old.protect != new.protect else {})]
+        unsure = diff.changes == diff.DIFF_UNKNOWN
+        if diff.changes == diff.DIFF_NONE or (unsure and bare(old.inputs) == bare(new.inputs)):
+            return [Step("same", old, new, {"protect": "~"} if old.protect != new.protect else {})]
         if not diff.replaces:
-            return [Step("update", old, new, [], changes)]
+            return [Step("update", old, new, changes)]
         if old.protect and new.protect:
-            raise Failed(
-                f'unable to replace resource "{new.urn}"\nas it is currently marked for protection. To unprotect the'
-                " resource, remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`"
-            )
-        first = diff.deleteBeforeReplace if goal.delete_before_replace is None else goal.delete_before_replace
-        replacing, creating = (
-            Step(op, old, new, list(diff.replaces), changes) for op in ("replace", "create-replacement")
-        )
-        if not first:
+            raise Failed(_PROTECTED.format(new.urn, "replaced"))
+        replacing, creating = (Step(op, old, new, changes) for op in ("replace", "create-replacement"))
+        if not (diff.deleteBeforeReplace if delete_first is None else delete_first):
             return [creating, replacing]
         ahead = [Step("delete-replaced", state, None, ahead=True) for state in (*self._replaced_with(old), old)]
         return [*ahead, replacing, creating]
 
-    def _old(self, goal: Goal) -> State | None:
+    def _old(self, new: State, aliases: list[str]) -> State | None:
         """The resource's state of before, under its URN or an alias."""
         candidates = {state.urn: state for state in self._base if not state.delete and state not in self._done}
-        for urn in (goal.state.urn, *goal.aliases):
-            if urn in candidates:
-                if urn != goal.state.urn:
-                    self._renamed[urn] = goal.state.urn
-                return candidates[urn]
-        return None
+        found = next((urn for urn in (new.urn, *aliases) if urn in candidates), None)
+        if found and found != new.urn:
+            self._renamed[found] = new.urn
+        return candidates[found] if found else None
 
-    def _is_left_alone(self, urn: str, type_: str) -> bool:
-        return bool(self._options.targets) and urn not in self._options.targets and type_ != STACK_TYPE
+    def _is_left_alone(self, state: State) -> bool:
+        return bool(self._options.target) and state.urn not in self._options.target and state.type != STACK_TYPE
 
     def _default_provider(self) -> str:
         """The reference to the one provider of all dynamic resources, which is a resource itself."""
         stack = next(state.urn for state in self._news if state.type == STACK_TYPE)
         urn = f"{stack.rsplit('::', 2)[0]}::{PROVIDER_TYPE}::default"
-        if state := next((state for state in self._news if state.urn == urn), None):
-            return f"{urn}::{state.id}"
-        old = next((state for state in self._base if state.urn == urn), None)
-        id_ = old.id if old else UNKNOWN_ID if self._options.dry_run else str(uuid.uuid4())
-        new = State(urn, True, PROVIDER_TYPE, id=id_, inputs=self._config, outputs=self._config)
-        op = "create" if old is None else "same" if old.inputs == new.inputs else "update"
-        self._seen.add(urn)
-        self._carry_out(Step(op, old, new))
-        return f"{urn}::{id_}"
+        new = next((state for state in self._news if state.urn == urn), None)
+        if new is None:
+            old = next((state for state in self._base if state.urn == urn), None)
+            id_ = old.id if old else UNKNOWN if self._dry_run else str(uuid.uuid4())
+            new = State(urn, True, PROVIDER_TYPE, id=id_, inputs=self._provider.config, outputs=self._provider.config)
+            op = "create" if old is None else "same" if old.inputs == new.inputs else "update"
+            self._seen.add(urn)
+            self._carry_out(Step(op, old, new))
+        return f"{urn}::{new.id}"
 
     def _replaced_with(self, original: State) -> list[State]:
         """What must be replaced when `original` is deleted first, the last dependents first."""
@@ -198,8 +175,7 @@ class Deployment:
             keys = [key for key, on in state.propertyDependencies.items() if urns & set(on)]
             if not keys or state.delete or state.urn in self._seen:
                 continue
-            inputs = {**state.inputs, **dict.fromkeys(keys, UNKNOWN)}
-            if self._provider.diff(state, inputs, []).replaces:
+            if self._provider.diff(state, {**state.inputs, **dict.fromkeys(keys, UNKNOWN)}, []).replaces:
                 gone.append(state)
         return gone[:0:-1]
 
@@ -207,84 +183,88 @@ class Deployment:
 
     def delete_what_is_gone(self) -> None:
         """After the program's end. Raises Stopped."""
-        steps = {}
-        for state in reversed([state for state in self._base if state not in self._done]):
-            if self._is_left_alone(state.urn, state.type) and not state.delete:
-                continue
-            if state.delete:
-                steps[state] = Step("delete-replaced", state, None)
-            elif state.urn not in self._seen:
-                steps[state] = Step("remove-pending-replace" if state.pendingReplacement else "delete", state, None)
-        self._delete(steps)
+        left = [state for state in self._base if state not in self._done]
+        self._delete(s for s in left if s.delete or (s.urn not in self._seen and not self._is_left_alone(s)))
 
     def destroy(self) -> None:
         """Deletes everything, or what neither is protected nor needed by something protected. Raises Stopped."""
         kept: set[str] = set()
         for state in reversed(self._base):
             protected = state.protect and self._options.exclude_protected
-            if protected or state.urn in kept or self._is_left_alone(state.urn, ""):
+            beside = self._options.target and state.urn not in self._options.target
+            if protected or beside or state.urn in kept:
                 kept |= {state.urn, *state.depends_on()}
         for state in [state for state in self._base if state.urn in kept]:
             self._carry_out(Step("same", state, replace(state)))
-        gone = [state for state in reversed(self._base) if state.urn not in kept]
-        self._delete({state: Step("delete-replaced" if state.delete else "delete", state, None) for state in gone})
+        self._delete(state for state in self._base if state.urn not in kept)
 
-    def _delete(self, steps: dict[State, Step]) -> None:
-        with ThreadPoolExecutor(self._options.parallel) as pool:
-            for wave in deletion_waves(list(steps)):
-                running = [pool.submit(self._carry_out, steps[state]) for state in wave]
-                errors = [error for future in running if (error := future.exception())]
-                if errors:
-                    raise errors[0]
+    def _delete(self, states: Iterable[State]) -> None:
+        """In groups, one after the other: nothing that is left depends on a group's members."""
+        left = list(states)[::-1]
+        while left:
+            needed = set().union(*(state.depends_on() for state in left))
+            # An original shares its URN with its replacement, and only other originals can still depend on it.
+            needed_originals = set().union(*(state.depends_on() for state in left if state.delete))
+            wave = [state for state in left if state.urn not in (needed_originals if state.delete else needed)] or left
+            ops = {s: "remove-pending-replace" if s.pendingReplacement else "delete" for s in wave}
+            self._carry_out_together(Step("delete-replaced" if s.delete else ops[s], s, None) for s in wave)
+            left = [state for state in left if state not in wave]
 
-    def refresh(self, clear_pending_creates: bool) -> None:
+    def refresh(self) -> None:
         """Puts what really is into the state. Raises Stopped."""
-        if clear_pending_creates:
+        if self._options.clear_pending_creates:
             self._pending = []
         steps = [Step("refresh", state, replace(state)) for state in self._base]
-        with ThreadPoolExecutor(self._options.parallel) as pool:
-            futures = [pool.submit(self._carry_out, step) for step in steps]
-        errors = [error for future in futures if (error := future.exception())]
-        order = {step.new: place for place, step in enumerate(steps)}
-        self._news.sort(key=order.__getitem__)  # dependencies come first
-        left = {state.urn for state in self.snapshot().resources}
-        for state in self._news:
-            state.change_references(lambda urn: urn if urn in left else "")
-            state.propertyDependencies = {key: urns for key, urns in state.propertyDependencies.items() if urns}
-        if errors:
-            raise errors[0]
+        try:
+            self._carry_out_together(steps)
+        finally:
+            order = {step.new: place for place, step in enumerate(steps)}
+            self._news.sort(key=order.__getitem__)  # dependencies come first
+            left = {state.urn for state in self.snapshot().resources}
+            for state in self._news:
+                state.change_references(lambda urn: urn if urn in left else "")
+                state.propertyDependencies = {key: urns for key, urns in state.propertyDependencies.items() if urns}
 
     # Steps
 
+    def _carry_out_together(self, steps: Iterable[Step]) -> None:
+        with ThreadPoolExecutor(self._options.parallel) as pool:
+            running = [pool.submit(self._carry_out, step) for step in steps]
+        for future in running:
+            future.result()
+
     def _carry_out(self, step: Step) -> None:
+        """Raises Stopped."""
         with self._slots:
             if self.stopped.is_set():
                 raise Stopped
             self._display.begin(step)
-            operation = PendingOperation(step.state, PENDING.get(step.op, ""))
-            if operation.type and not self._options.dry_run:
+            operation = (_PENDING.get(step.op, ""), step.state)
+            if operation[0]:
                 with self._journal:
                     self._pending.append(operation)
                     self.save()
             try:
                 self._apply(step)
+                applied = True
             except Failed as error:
-                self._display.failed(step, str(error))
-                self.stop()
+                self._display.error(step.state, str(error))
+                self.stopped.set()
+                applied = False
             with self._journal:
-                if operation in self._pending:
+                if operation[0]:
                     self._pending.remove(operation)
-                if step.applied:
+                if applied:
                     self._record(step)
-                if operation.type:
+                if operation[0]:
                     self.save()
-            if not step.applied:
+            if not applied:
                 raise Stopped
         self._display.end(step)
 
     def _apply(self, step: Step) -> None:
         """The provider's part. Raises Failed."""
-        old, new, dry = step.old, step.new, self._options.dry_run
+        old, new, dry = step.old, step.new, self._dry_run
         dynamic = step.state.custom and not step.state.is_provider
         match step.op:
             case "create" | "create-replacement" if new and dynamic:
@@ -298,21 +278,18 @@ class Deployment:
                 new.id, new.outputs = old.id, old.outputs
             case "delete" | "delete-replaced" if old:
                 if old.protect and step.op == "delete":
-                    raise Failed(
-                        f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource,'
-                        " remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`"
-                    )
+                    raise Failed(_PROTECTED.format(old.urn, "deleted"))
                 if dynamic and not dry and not old.retainOnDelete:
                     self._provider.delete(old)
             case "refresh" if old and new:
                 step.result = "same"
                 if dynamic:
                     new.id, new.inputs, new.outputs = self._provider.read(old)
-                    if not new.id:
+                    found = self._provider.diff(new, old.inputs, old.ignoreChanges) if new.id else None
+                    if found is None:
                         step.result = "delete"
-                    elif self._provider.diff(new, old.inputs, old.ignoreChanges).changes == _SOME:
+                    elif found.changes == provider_pb2.DiffResponse.DIFF_SOME:
                         step.result, step.changes = "update", changed_keys(old.outputs, new.outputs)
-        step.applied = True
 
     def _record(self, step: Step) -> None:
         """The state's part, for a step that was applied."""
@@ -329,13 +306,3 @@ class Deployment:
             self._done.add(old)
         if new and step.op != "replace" and step.result != "delete":
             self._news.append(new)
-
-
-_SOME = provider_pb2.DiffResponse.DIFF_SOME
-UNKNOWN_ID = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-
-
-def _ignoring(inputs: Properties, olds: Properties, keys: list[str]) -> Properties:
-    """The inputs with what they had before for the ignored keys."""
-    kept = {key: value for key, value in inputs.items() if key not in keys}
-    return {**kept, **{key: olds[key] for key in keys if key in olds}}

@@ -1,53 +1,36 @@
-"""Runs a Pulumi program in this process: what the CLI's Python language host starts. Not imported by the engine."""
+"""Runs the Pulumi program of the working directory in this process, by the SDK's own language server.
 
-import asyncio
+Its request comes as JSON in the environment. The exit status is the program's own where it ends itself.
+"""
+
 import json
 import os
+import runpy
 import sys
-import traceback
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import NoReturn
 
 sys.path.pop(0)  # this file's folder, whose modules are not the program's
 
-import runpy
-
-import pulumi
-import pulumi.runtime
-
-ALREADY_EXPLAINED = 32
+from pulumi.automation._server import LanguageServer
+from pulumi.runtime.proto import language_pb2
 
 
-def main(settings: dict[str, Any]) -> int:
-    pulumi.runtime.set_all_config(pulumi.runtime.get_config_env(), pulumi.runtime.get_config_secret_keys_env())
-    pulumi.runtime.configure(pulumi.runtime.Settings(**settings))
+def main() -> NoReturn:
+    status = 0
     folder = os.getcwd()
+
+    def program() -> None:
+        nonlocal status
+        try:
+            runpy.run_path(folder, run_name="__main__")
+        except SystemExit as end:  # which the language server would take for a crash
+            status = int(end.code or 0)
+
     sys.argv = [folder]
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    threads = ThreadPoolExecutor(32)
-    loop.set_default_executor(threads)
-    # Tasks that a failed deployment leaves unfinished are no news.
-    loop.set_exception_handler(lambda _loop, _context: None)
-
-    def run() -> None:
-        runpy.run_path(folder, run_name="__main__")
-
-    try:
-        loop.run_until_complete(pulumi.runtime.run_in_stack(run))
-    except pulumi.RunError as error:
-        pulumi.log.error(str(error))
-        return 1
-    except Exception:
-        frames = traceback.format_exc().split("\n")
-        own = next((place for place, line in enumerate(frames) if f'"{folder}' in line), 1)
-        pulumi.log.error("Program failed with an unhandled exception:\n" + "\n".join([frames[0], *frames[own:]]))
-        return ALREADY_EXPLAINED
-    finally:
-        threads.shutdown()
-        loop.close()
-    return 0
+    request = language_pb2.RunRequest(**json.loads(os.environ["PULUMI_RUN_REQUEST"]))
+    answer = LanguageServer(program).Run(request, None)
+    sys.exit(status or (1 if answer.error else 0))
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    main()

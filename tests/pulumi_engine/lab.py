@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-from local.pulumi_engine import checkpoint
-from local.pulumi_engine.properties import Secret
+from local.pulumi_engine.state import Snapshot
+from local.pulumi_engine.values import is_secret
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLED = REPOSITORY / "local" / "pulumi_engine" / "bin"
@@ -44,7 +44,8 @@ class Outcome:
 
 
 class Lab:
-    def __init__(self, folder: Path, cli: Path) -> None:
+    def __init__(self, folder: Path, cli: Path, cloud: dict[str, str]) -> None:
+        """`cloud`: a client's environment of a local cloud, without which the bundled engine does nothing."""
         self.folder, self.cli = folder, cli
         shutil.copytree(Path(__file__).parent / "program", folder)
         (folder / ".venv").symlink_to(REPOSITORY / ".venv")
@@ -54,7 +55,7 @@ class Lab:
         self.events = folder / "events.json"
         hidden = ("MODAL_", "HF_", "PULUMI_")
         self._environ = {key: value for key, value in os.environ.items() if not key.startswith(hidden)} | {
-            "MODAL_SERVER_URL": "http://127.0.0.1:9",  # loopback, and nobody listens there
+            **{key: cloud[key] for key in ("MODAL_SERVER_URL", "LOCAL_DIR")},
             "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "lab",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -143,7 +144,7 @@ class Lab:
     def state(self) -> dict[str, Any]:
         os.environ["PULUMI_CONFIG_PASSPHRASE"] = "lab"
         document = json.loads(self.state_file.read_text())
-        snapshot = checkpoint.read(document)
+        snapshot = Snapshot.from_json(document)
         entries = {}
         written = document["checkpoint"]["latest"].get("resources") or []
         for state, entry in zip(snapshot.resources, written, strict=True):
@@ -158,7 +159,7 @@ class Lab:
             for side in ("inputs", "outputs"):
                 kept[side] = _readable(getattr(state, side))
             entries[f"{state.name}{' (original)' * state.delete}"] = kept
-        pending = sorted(f"{operation.type} {operation.resource.name}" for operation in snapshot.pending)
+        pending = sorted(f"{doing} {state.name}" for doing, state in snapshot.pending)
         return {"resources": entries, "pending": pending}
 
     def world(self) -> dict[str, str]:
@@ -166,11 +167,8 @@ class Lab:
 
 
 def _readable(value: Any) -> Any:
-    match value:
-        case Secret():
-            return {"secret": _readable(value.value)}
-        case dict():
-            return {key: _readable(item) for key, item in value.items()}
-        case list():
-            return [_readable(item) for item in value]
-    return value
+    if is_secret(value):
+        return {"secret": _readable(value["value"])}
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list) else value

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from local.__main__ import main
 from local.pulumi_engine import Problem
-from local.pulumi_engine.secrets import Crypter
+from local.pulumi_engine.values import Crypter
 
+REPOSITORY = Path(__file__).parents[2]
 CLOUD = "http://127.0.0.1:9"
-PROJECT = "name: p\nruntime: {name: python, options: {virtualenv: .venv}}\nconfig:\n  size: {type: integer}\n"
+"""Loopback, and nobody listens there."""
+PROJECT = "name: p\nruntime: {name: python, options: {virtualenv: .venv}}\n"
 
 
 @pytest.fixture
@@ -23,21 +29,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'state'}")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "pass")
     monkeypatch.setenv("MODAL_SERVER_URL", CLOUD)
+    monkeypatch.setenv("LOCAL_DIR", str(tmp_path / "cloud"))
     for stack in ("test-local", "prod"):
         assert main(["pulumi", "stack", "init", stack]) == 0
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("stack", "address", "verb"),
+    ("stack", "address", "verb", "reason"),
     [
-        ("prod", CLOUD, ["up", "--yes", "--skip-preview"]),
-        ("prod", CLOUD, ["refresh", "--preview-only"]),
-        ("prod", "", ["preview"]),
-        ("test-local", "", ["up", "--yes"]),
-        ("test-local", "", ["refresh", "--preview-only"]),
-        ("test-local", "https://api.modal.com", ["destroy", "--yes"]),
-        ("test-local", "https://127.0.0.1.example.com", ["preview"]),
+        ("prod", CLOUD, ["up", "--yes", "--skip-preview"], "its name is neither"),
+        ("prod", CLOUD, ["refresh", "--preview-only"], "its name is neither"),
+        ("prod", "", ["preview"], "its name is neither"),
+        ("test-local", "", ["up", "--yes"], "MODAL_SERVER_URL (not set) is not the one that runs"),
+        ("test-local", "", ["refresh", "--preview-only"], "MODAL_SERVER_URL (not set)"),
+        ("test-local", "https://api.modal.com", ["destroy", "--yes"], "(https://api.modal.com) is not the one"),
+        ("test-local", CLOUD, ["up", "--yes"], f"MODAL_SERVER_URL ({CLOUD}) is not the one that runs in"),
+        ("test-local", "http://127.0.0.1:{listener}", ["preview"], "is not the one that runs in"),
     ],
 )
 def test_a_stack_that_may_be_real_is_refused(
@@ -47,14 +55,56 @@ def test_a_stack_that_may_be_real_is_refused(
     stack: str,
     address: str,
     verb: list[str],
+    reason: str,
 ) -> None:
-    monkeypatch.setenv("MODAL_SERVER_URL", address)
-    capsys.readouterr()
-    assert main(["pulumi", *verb, "--stack", stack]) == 1
+    """An address on this machine is not enough: it could be a tunnel to anywhere."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("MODAL_SERVER_URL", address.format(listener=listener.getsockname()[1]))
+        capsys.readouterr()
+        assert main(["pulumi", *verb, "--stack", stack]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"error: the bundled engine serves the local cloud only, and stack {stack} may be real")
+    assert said.err.startswith("error: the bundled engine serves the local cloud only, and ")
+    assert reason in said.err
     assert said.err.count("\n") == 1
+
+
+def test_the_address_of_a_local_cloud_that_has_ended_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another program may listen on its port by now."""
+    cloud = folder / "cloud"
+    cloud.mkdir()
+    facts = {"port": 9, "http_port": 10, "hub_port": 11, "token_id": "ak-", "token_secret": "as-"}
+    (cloud / "installation.json").write_text(json.dumps(facts))
+    (cloud / "daemon.json").write_text(json.dumps({"pid": os.getpid()}))  # which has other arguments
+    assert main(["pulumi", "up", "--yes", "--stack", "test-local"]) == 1
+    assert f"MODAL_SERVER_URL ({CLOUD}) is not the one that runs in {cloud}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["up", "preview", "down"])
+def test_make_refuses_a_real_stack_without_the_real_cli(tmp_path: Path, verb: str) -> None:
+    """The machine is one where no CLI is and none can be downloaded."""
+    curl = tmp_path / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text("#!/bin/sh\necho 'curl: (6) Could not resolve host' >&2\nexit 6\n")
+    curl.chmod(0o755)
+    path = [place for place in os.environ["PATH"].split(os.pathsep) if not (Path(place) / "pulumi").exists()]
+    done = subprocess.run(
+        ["make", "--no-print-directory", verb, "STACK=prod"],
+        cwd=REPOSITORY,
+        env={"PATH": os.pathsep.join([str(curl.parent), *path]), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: stack prod needs the real Pulumi CLI; install it (https://www.pulumi.com/docs/install/), then"
+        f" make {verb} STACK=prod"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +113,8 @@ def test_a_stack_that_may_be_real_is_refused(
         (["up", "--policy-pack", "pack"], "does not do this (unrecognized arguments: --policy-pack pack)"),
         (["import"], "does not do this"),
         (["up", "--stack", "none-local", "--yes"], "no stack named 'none-local' found; pulumi stack init none-local"),
-        (["preview", "--stack", "test-local"], "missing configuration value 'size'; pulumi config set size <value>"),
-        (["config", "get", "size", "--stack", "prod"], "configuration key 'size' not found for stack 'prod'"),
+        (["config", "get", "size", "--stack", "prod"], "does not do this (argument"),
+        (["up", "--stack", "test-local"], "MODAL_SERVER_URL"),
     ],
 )
 def test_one_line_says_what_is_wrong(
@@ -85,7 +135,7 @@ def test_secrets_are_the_clis(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cipher.decrypt(cipher.encrypt("ü")) == "ü"
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "other")
     with pytest.raises(Problem, match="incorrect passphrase"):
-        Crypter(salt)
+        Crypter(salt).encrypt("ü")
 
 
 def test_the_stacks_file_keeps_its_head_and_never_loses_a_comment(

@@ -132,14 +132,14 @@ AT_ONCE = {"drift is refreshed"}
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
+def told(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
     """The outcomes of each step by engine: `bundled`, and `cli` where there is one; both at the same time."""
     engines: dict[str, Path] = {"bundled": BUNDLED}
     if cli := real_cli():
         engines["cli"] = cli
 
     def tell(cli: Path) -> dict[str, Outcome]:
-        lab = Lab(tmp_path_factory.mktemp("story") / "lab", cli)
+        lab = Lab(tmp_path_factory.mktemp("story") / "lab", cli, cloud.env)
         outcomes = {}
         for name, (run, _, _) in STORY.items():
             outcomes[name] = run(lab)
@@ -179,11 +179,25 @@ def test_each_engine_plans_no_change_for_the_others_stack(told: dict[str, dict[s
             assert "6 unchanged" in outcome.text or "5 unchanged" in outcome.text
 
 
+def test_what_the_bundled_engine_does_not_do_is_refused_in_one_line(cloud: Any, tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "lab", BUNDLED, cloud.env)
+    refused = {
+        "a uses customTimeouts": {"custom_timeouts": {"create": "5m"}},
+        "the program uses RegisterResourceHook": {"hooked": True},
+    }
+    for what, options in refused.items():
+        lab.plan(things(a={**THINGS["a"], "opts": options}))
+        outcome = lab.run("preview")
+        assert outcome.code == 1
+        assert f"error: {what}, which the bundled engine does not do; install the Pulumi CLI for it\n" in outcome.text
+        assert "Traceback" not in outcome.text
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("delete something protected", "cannot be deleted\n    because it is protected"),
-        ("replace something protected", "currently marked for protection"),
+        ("replace something protected", "To unprotect the resource"),
         ("a check fails", "property text value {} has a problem: must not be empty"),
         ("a create fails", "error: RuntimeError: e cannot be made"),
         ("a value is missing from the configuration", "Missing required configuration variable 'things:needed'"),

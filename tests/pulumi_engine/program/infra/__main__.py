@@ -30,6 +30,8 @@ def value_of(value: Any) -> Any:
 
 for name, props in plan["things"].items():
     options = dict(props.pop("opts", {}))
+    if options.pop("hooked", False):
+        options["hooks"] = pulumi.ResourceHookBinding(before_create=[lambda args: None])
     group = options.pop("in", None)
     if group and group not in groups:
         groups[group] = pulumi.ComponentResource("things:index:Group", group)

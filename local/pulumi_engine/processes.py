@@ -1,0 +1,291 @@
+"""The two processes of an update, both the unmodified SDK's, and gRPC between them and the engine.
+
+The engine calls the dynamic provider (`python -m pulumi.dynamic`: ResourceProvider), the program calls the engine
+(ResourceMonitor for its resources, Engine for its log).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import empty_pb2, json_format, struct_pb2
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, provider_pb2_grpc, resource_pb2
+from pulumi.runtime.proto import resource_pb2_grpc as monitor_grpc
+
+from local.pulumi_engine import Problem
+from local.pulumi_engine.deployment import Deployment, Failed, Stopped
+from local.pulumi_engine.display import Display
+from local.pulumi_engine.project import Project
+from local.pulumi_engine.state import STACK_TYPE, State
+from local.pulumi_engine.values import Properties, bare, is_secret, mapped, marked_like, secret
+
+_EXPLAINED = 32
+"""The status of a program that has told its error itself."""
+_SEVERITIES = {engine_pb2.INFO: "info", engine_pb2.WARNING: "warning", engine_pb2.ERROR: "error"}
+_FOLLOWED = {
+    *("type", "name", "custom", "object", "parent", "protect", "dependencies", "propertyDependencies", "ignoreChanges"),
+    *("deleteBeforeReplace", "deleteBeforeReplaceDefined", "additionalSecretOutputs", "retainOnDelete", "aliasURNs"),
+    # What the SDK says of itself and of the place in the program.
+    *("acceptSecrets", "acceptResources", "supportsPartialValues", "supportsResultReporting", "accepts_byte_string"),
+    *("sourcePosition", "stackTrace", "parentStackTraceHandle", "snippetId", "version"),
+}
+"""The fields of a registration that this engine follows. One with any other is refused."""
+
+
+def from_struct(struct: struct_pb2.Struct) -> Properties:
+    whole = json_format.MessageToDict(struct)
+    return mapped(whole, leaf=lambda it: int(it) if isinstance(it, float) and it.is_integer() else it)
+
+
+def to_struct(properties: Properties) -> struct_pb2.Struct:
+    return json_format.ParseDict(properties, struct_pb2.Struct())
+
+
+class Child:
+    """A process of the project's Python in the program's folder, which a Ctrl-C at the terminal does not reach."""
+
+    def __init__(self, project: Project, say: Callable[[str], None], *arguments: str, **environ: str) -> None:
+        """`say` gets each line of its output as it comes."""
+        if not project.python.exists():
+            raise Problem(f"{project.python} does not exist; bootstrap/environment.sh makes it")
+        path = f"{project.python.parent}:{os.environ['PATH']}"
+        self._say, self.ended = say, threading.Event()
+        self.process = subprocess.Popen(
+            [str(project.python), "-u", *arguments],
+            cwd=project.program,
+            env={**os.environ, "PATH": path, "PULUMI_PROJECT": project.name, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def end(self, grace: float = 0) -> None:
+        """Returns when it is gone and its last line was said; it gets `grace` seconds to end after an interrupt."""
+        if grace and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(grace)
+        self.process.kill()
+        self.process.wait()
+        self.ended.wait(2)
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            if line.strip():
+                self._say(line.rstrip("\n"))
+        self.ended.set()
+
+
+class DynamicProvider:
+    """Starts with the first call, so that a stack without custom resources needs no process."""
+
+    def __init__(self, project: Project, config: Properties, engine: str, say: Callable[[str], None]) -> None:
+        """`config` is what the provider resource has as inputs: the stack's whole configuration."""
+        self._project, self.config, self._engine, self._say = project, config, engine, say
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._port = ""
+        self._connection: Any = None
+
+    def check(self, state: State, olds: Properties) -> tuple[Properties, list[tuple[str, str]]]:
+        """The checked inputs, and (property, reason) for each one that is refused."""
+        answer = self._call("Check", state, olds=olds, news=state.inputs, randomSeed=secrets.token_bytes(32))
+        inputs = marked_like(from_struct(answer.inputs), state.inputs)
+        return inputs, [(failure.property, failure.reason) for failure in answer.failures]
+
+    def diff(self, old: State, inputs: Properties, ignored: list[str]) -> provider_pb2.DiffResponse:
+        sides = {"olds": old.outputs, "old_inputs": old.inputs, "news": inputs}
+        return self._call("Diff", old, id=old.id, ignoreChanges=ignored, **sides)
+
+    def create(self, state: State) -> tuple[str, Properties]:
+        """(id, outputs)."""
+        answer = self._call("Create", state, properties=state.inputs)
+        return answer.id, _outputs(answer.properties, state)
+
+    def update(self, old: State, new: State) -> Properties:
+        sides = {"olds": old.outputs, "old_inputs": old.inputs, "news": new.inputs}
+        return _outputs(self._call("Update", new, id=old.id, ignoreChanges=new.ignoreChanges, **sides).properties, new)
+
+    def read(self, state: State) -> tuple[str, Properties, Properties]:
+        """(id, inputs, outputs); the id is empty where the thing is gone."""
+        answer = self._call("Read", state, id=state.id, properties=state.outputs, inputs=state.inputs)
+        inputs = marked_like(from_struct(answer.inputs), state.inputs) if answer.HasField("inputs") else state.inputs
+        return answer.id, inputs, marked_like(_outputs(answer.properties, state), state.outputs)
+
+    def delete(self, state: State) -> None:
+        self._call("Delete", state, id=state.id, properties=state.outputs, old_inputs=state.inputs)
+
+    def stop(self) -> None:
+        if self._child:
+            self._child.end()  # it waits for ever, and holds nothing between calls
+
+    def _call(self, method: str, state: State, **fields: Any) -> Any:
+        """Calls a method about one resource; fields that are dicts are properties. Raises Failed."""
+        with self._lock:
+            self._connection = self._connection or self._start()
+        fields = {key: to_struct(bare(v)) if isinstance(v, dict) else v for key, v in fields.items()}
+        request = getattr(provider_pb2, f"{method}Request")(urn=state.urn, name=state.name, type=state.type, **fields)
+        try:
+            return getattr(self._connection, method)(request)
+        except grpc.RpcError as error:
+            raise Failed((error.details() or "the provider process ended").strip()) from None
+
+    def _start(self) -> provider_pb2_grpc.ResourceProviderStub:
+        ready = threading.Event()
+
+        def hear(line: str) -> None:
+            if ready.is_set() or not line.isdigit():
+                self._say(line)
+            else:
+                self._port = line
+                ready.set()
+
+        child = self._child = Child(self._project, hear, "-m", "pulumi.dynamic", self._engine, PULUMI_CONFIG="{}")
+        while not ready.wait(0.02):
+            if child.ended.is_set():
+                raise Failed("the dynamic provider did not start (see above)")
+        channel = grpc.insecure_channel(f"127.0.0.1:{self._port}", options=_GRPC_CHANNEL_OPTIONS)
+        connection = provider_pb2_grpc.ResourceProviderStub(channel)
+        variables = {f"pulumi-python:config:{key}": value for key, value in bare(self.config).items()}
+        config = to_struct(self.config)
+        connection.Configure(
+            provider_pb2.ConfigureRequest(args=config, variables=variables, acceptSecrets=True, acceptResources=True)
+        )
+        return connection
+
+
+def _outputs(struct: Any, state: State) -> Properties:
+    outputs = marked_like(from_struct(struct), state.inputs)
+    hidden = [key for key in state.additionalSecretOutputs if key in outputs and not is_secret(outputs[key])]
+    return outputs | {key: secret(outputs[key]) for key in hidden}
+
+
+class Program(monitor_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServicer):
+    """The program's process, and both services on one port."""
+
+    def __init__(self, stack: str, project: Project, display: Display) -> None:
+        self._stack, self._project, self._display = stack, project, display
+        self._deployment: Deployment
+        self._registered, self._over = threading.Event(), threading.Event()
+        self._server = grpc.server(ThreadPoolExecutor(256), options=_GRPC_CHANNEL_OPTIONS)
+        monitor_grpc.add_ResourceMonitorServicer_to_server(self, self._server)
+        engine_pb2_grpc.add_EngineServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def run(self, deployment: Deployment, config: Properties, options: Any) -> None:
+        """Returns once the program has ended well and everything it registered was carried out. Raises Stopped."""
+        self._deployment = deployment
+        request = {"project": self._project.name, "stack": self._stack, "dryRun": options.dry_run}
+        request |= {"monitor_address": self.address, "args": [self.address], "parallel": options.parallel}
+        request |= {"config": bare(config), "configSecretKeys": [key for key in config if is_secret(config[key])]}
+        main = str(Path(__file__).with_name("program_main.py"))
+        child = Child(self._project, self._display.say, main, PULUMI_RUN_REQUEST=json.dumps(request))
+        try:
+            while not child.ended.wait(0.02):
+                if deployment.stopped.is_set():
+                    deployment.wait_for_running_steps()
+                    raise Stopped
+        finally:
+            child.end(grace=2)
+            self._over.set()
+        status = child.process.returncode
+        if status or not self._registered.is_set():
+            text = f"an unhandled error occurred: program exited with non-zero exit code: {status}"
+            raise Stopped("" if status == _EXPLAINED else text)
+
+    def stop(self) -> None:
+        self._over.set()
+        self._server.stop(0.2)
+
+    def GetDeploymentInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
+        # The SDK blames an old CLI for hooks and transforms, unless they are said to be there; then they are refused.
+        names = ("SECRETS", "RESOURCE_HOOKS", "ERROR_HOOKS", "TRANSFORMS", "INVOKE_TRANSFORMS")
+        features = [getattr(resource_pb2, f"RESOURCE_MONITOR_FEATURE_{name}") for name in names]
+        return resource_pb2.DeploymentInfo(project=self._project.name, stack=self._stack, supportedFeatures=features)
+
+    def RegisterResource(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.custom and not request.type.startswith("pulumi-python:dynamic"):
+            self._refuse(context, f"{request.type} is no dynamic resource")
+        given = {
+            field.name for field, value in request.ListFields() if not hasattr(value, "ByteSize") or value.ByteSize()
+        }
+        if given - _FOLLOWED:
+            self._refuse(context, f"{request.name} uses {', '.join(sorted(given - _FOLLOWED))}")
+        first = request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None
+        try:
+            state = self._deployment.register(self._wanted(request), list(request.aliasURNs), first)
+        except Stopped:
+            self._end(context)
+        outputs = to_struct(state.outputs if state.custom else {})
+        return resource_pb2.RegisterResourceResponse(urn=state.urn, id=state.id, object=outputs)
+
+    def RegisterResourceOutputs(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._deployment.register_outputs(request.urn, from_struct(request.outputs))
+        return empty_pb2.Empty()
+
+    def SignalAndWaitForShutdown(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._registered.set()
+        return empty_pb2.Empty()
+
+    def Log(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.severity in _SEVERITIES:  # debug messages are left out
+            self._display.log(_SEVERITIES[request.severity], request.urn, request.message)
+        return empty_pb2.Empty()
+
+    def _wanted(self, request: Any) -> State:
+        prefix = f"urn:pulumi:{self._stack}::{self._project.name}::"
+        parent = request.parent
+        if not parent and request.type != STACK_TYPE:
+            parent = f"{prefix}{STACK_TYPE}::{self._project.name}-{self._stack}"
+        above = parent.split("::")[2] if parent else STACK_TYPE
+        type_ = request.type if above == STACK_TYPE else f"{above}${request.type}"
+        return State(
+            f"{prefix}{type_}::{request.name}",
+            request.custom,
+            request.type,
+            inputs=from_struct(request.object),
+            parent=parent,
+            protect=request.protect,
+            dependencies=sorted(request.dependencies),
+            propertyDependencies={key: sorted(deps.urns) for key, deps in sorted(request.propertyDependencies.items())},
+            additionalSecretOutputs=list(request.additionalSecretOutputs),
+            retainOnDelete=request.retainOnDelete,
+            ignoreChanges=list(request.ignoreChanges),
+        )
+
+    def _refuse(self, context: grpc.ServicerContext, what: str) -> NoReturn:
+        if not self._deployment.stopped.is_set():
+            text = f"{what}, which the bundled engine does not do; install the Pulumi CLI for it"
+            self._display.log("error", "", text)
+        self._deployment.stopped.set()
+        self._end(context)
+
+    def _end(self, context: grpc.ServicerContext) -> NoReturn:
+        """Tells the program that nothing more will come, but not before it is gone: it would report an error."""
+        self._over.wait()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "the deployment has ended")
+        raise AssertionError("abort does not return")
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    return lambda self, request, context: self._refuse(context, f"the program uses {name}")
+
+
+for _name in vars(monitor_grpc.ResourceMonitorServicer):
+    if not _name.startswith("_") and _name not in vars(Program):
+        setattr(Program, _name, _refusing(_name))
