@@ -58,6 +58,11 @@ class WeightsProvider(ArtifactProvider):
         done = run_job(job, lambda line: say("weights", line.removeprefix("weights: ")))
         if done["skipped"]:
             say("weights", f"{done['files']} files · {done['bytes'] / 1e9:.2f} GB already on the volume, checked")
+        elif done["fetched_bytes"] < 0.01 * done["bytes"]:
+            there = done["bytes"] - done["fetched_bytes"]
+            say(
+                "weights", f"{there / 1e9:.2f} GB were on the volume already, hashed and recorded, not downloaded again"
+            )
         else:
             fetched = done["fetched_bytes"] / 1e9
             say("weights", f"{done['files']} files · {fetched:.2f} GB fetched in {done['seconds']:.0f} s")

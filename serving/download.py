@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.checkpoint import LEDGER, Hub, Ledger, RemoteFile
+from serving.earlier_download import take_over
 from serving.errors import ServingError
 from serving.hub_errors import Temporary, translate
 from serving.landing import HUB_CACHE, Landing
@@ -134,6 +135,9 @@ class _Download:
         ledger = Ledger(folder)
         try:
             everything_else = [file for file in files if file is not sentinel]
+            earlier = Path(self._recipe.volumes.weights.mount_path) / self._recipe.commits_folder
+            if take_over(earlier, folder, everything_else, ledger, report=self._report):
+                self._commit_volume()
             self._tries(lambda: self._attempt(commit, folder, everything_else, ledger), lambda: len(self._fetched))
             ledger.save()
             self._commit_volume()

@@ -30,7 +30,7 @@ def engine_image(recipe: Recipe) -> modal.Image:
 
 
 def volume(mount: VolumeMount, *, create: bool = False) -> modal.Volume:
-    """`create` is for jobs run by hand: a stack's volumes exist before its apps."""
+    """`create` is for jobs run by hand: a stack's volumes exist before its apps, taken over perhaps, in any version."""
     if create:
         return modal.Volume.from_name(mount.name, create_if_missing=True, version=mount.version)
     return modal.Volume.from_name(mount.name)

@@ -37,8 +37,8 @@ params = pipeline_params()
 recipe = params.recipe
 app = modal.App(params.app, tags=app_tags(params.stack, params.owner), include_source=False)
 
-_weights = volume(recipe.volumes.weights, create=True)
-_kernels = volume(recipe.volumes.kernels, create=True)
+_weights = volume(recipe.volumes.weights, create=not params.stack)
+_kernels = volume(recipe.volumes.kernels, create=not params.stack)
 _weights_to_read: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
     recipe.volumes.weights.mount_path: _weights.with_mount_options(read_only=True)
 }
