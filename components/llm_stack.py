@@ -173,6 +173,7 @@ class LlmStack(pulumi.ComponentResource):
             environment=environment,
             pipeline_app=pipeline.name,
             jobs_dict=self.jobs_dict,
+            app=recipe.app,
             commit=self.commit,
             kernel_key=self.kernel_key,
             weights_manifest=weights.manifestSha256,

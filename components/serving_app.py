@@ -40,6 +40,12 @@ class ServingAppProvider(Provider):
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         result = compare(olds, news, replace=IDENTITY, update=(*DEPLOYED, "autoscaler", "schedule", "artifacts"))
         result.changes = result.changes or olds["liveVersion"] != olds["version"] or bool(olds.get("offSchedule"))
+        if olds["ingress"] != news["ingress"]:
+            say(
+                f"app {news['name']}",
+                f"another ingress is another URL: {olds['url']} answers no more once this is deployed. For a move "
+                "without a gap bring up a second stack, with an app name of its own, and let clients change over",
+            )
         if known(news["params"]) and _routing_region(olds) != _routing_region(news):
             # Modal fixes it with the first deploy of an app. The app is found by its name, so the old one goes first.
             result.changes, result.delete_before_replace = True, True

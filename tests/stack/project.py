@@ -44,6 +44,8 @@ class Outcome:
     changes: dict[str, int] = field(default_factory=dict)
     steps: dict[str, str] = field(default_factory=dict)
     """Operation by resource name, for everything that was not left alone."""
+    order: list[str] = field(default_factory=list)
+    """`operation name` of each of them as it began; a replacement is several operations."""
 
 
 class Hub:
@@ -120,18 +122,21 @@ class Project:
 
     def _run(self, operation: Any, **options: Any) -> Outcome:
         steps: dict[str, str] = {}
+        order: list[str] = []
 
         def note(event: auto.EngineEvent) -> None:
             done = event.resource_pre_event
             if done and done.metadata.op != auto.OpType.SAME and "pulumi:providers:" not in done.metadata.urn:
-                steps[done.metadata.urn.rsplit("::", 1)[1]] = str(done.metadata.op.value)
+                name, step = done.metadata.urn.rsplit("::", 1)[1], str(done.metadata.op.value)
+                steps[name] = step
+                order.append(f"{step} {name}")
 
         try:
             result = operation(on_event=note, color="never", **options)
         except auto.CommandError as error:
-            return Outcome(True, str(error), steps=steps)
+            return Outcome(True, str(error), steps=steps, order=order)
         changes = {str(op): count for op, count in (result.summary.resource_changes or {}).items()}
-        return Outcome(False, result.stdout + result.stderr, changes, steps)
+        return Outcome(False, result.stdout + result.stderr, changes, steps, order)
 
     def outputs(self) -> dict[str, Any]:
         return {name: output.value for name, output in self.stack.outputs().items()}

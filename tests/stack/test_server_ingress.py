@@ -38,11 +38,13 @@ def test_even_the_target_concurrency_changes_in_place(project: Project) -> None:
 
 
 def test_scaling_by_hand_is_drift_and_mended(project: Project) -> None:
-    project.python("import modal; modal.Server.from_name('direct', 'Server').autoscaler.update(max_containers=7)")
-    project.refresh()
+    by_hand = "autoscaler.update(max_containers=7, target_concurrency=3)"
+    project.python(f"import modal; modal.Server.from_name('direct', 'Server').{by_hand}")
+    words = "the autoscaler was set by hand: maxContainers 7 instead of 2, targetConcurrency 3 instead of 10"
+    assert words in project.refresh().text
     outcome = project.up()
     assert outcome.steps == {"app": "update"}, outcome.text
-    assert "autoscaler updated in place (maxContainers 2)" in outcome.text
+    assert "autoscaler updated in place (maxContainers 2, targetConcurrency 10)" in outcome.text
 
 
 def test_an_app_stopped_by_hand_is_drift_and_mended(project: Project) -> None:
