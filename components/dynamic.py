@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.output import Unknown
 
+from components import interruption
+
 Properties = dict[str, Any]
 R = TypeVar("R")
 
@@ -32,6 +34,7 @@ class Provider(ResourceProvider):
         # Pulumi shows a provider's exception with its whole traceback; without frames one line is left. This must
         # not happen at import: the Pulumi program imports this module too, and its preview would hang for ever.
         sys.tracebacklimit = 0
+        interruption.listen()
 
 
 def known(value: Any) -> bool:

@@ -1,23 +1,27 @@
 """Long jobs: functions of the pipeline app that outlive the `pulumi up` that started them.
 
-A claim in the stack's Dict maps a job to its call. Whoever wants the job next attaches to that call, so a Ctrl-C, a
-killed CLI or a lost connection costs nothing and never starts a second one. The claim is written before the call is
-spawned and carries a lease until the call's id is in it, since its owner may die in between.
+Whoever wants a job that runs attaches to its call (components/claims.py), so a Ctrl-C, a killed CLI or a lost
+connection costs nothing and never starts a second one.
+
+    python -m components.jobs list DICT             the jobs that run; DICT is `<app>-jobs`
+    python -m components.jobs cancel DICT [JOB]     ends them, or that one; the next `pulumi up` starts it again
 """
 
 from __future__ import annotations
 
+import sys
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from components import modal_api
+from components import interruption, modal_api
+from components.claims import Claim, Claims
 from components.dynamic import DeploymentError, Properties, Report
 
-LEASE_SECONDS = 30
 REPORT_SECONDS = 10
 SILENCE_SECONDS = 60
+LOST_SECONDS = 300
+"""How long a job is waited for while Modal does not answer."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,12 @@ class Job:
         )
 
     @property
-    def claim(self) -> str:
-        return f"claim/{self.name}"
+    def next_commands(self) -> str:
+        """What to type after one has stopped waiting for it."""
+        return (
+            "`pulumi up` attaches to it again, "
+            f"`python -m components.jobs cancel {self.jobs_dict} --env {self.environment}` stops it"
+        )
 
 
 def run_job(job: Job, report: Report) -> dict[str, Any]:
@@ -48,84 +56,115 @@ def run_job(job: Job, report: Report) -> dict[str, Any]:
 
     Raises DeploymentError; the claim outlives it where the job may still run, so that the next `up` attaches.
     """
-    claims = modal_api.stack_dict(job.environment, job.jobs_dict)
-    owner = uuid.uuid4().hex
+    entries = modal_api.stack_dict(job.environment, job.jobs_dict)
+    claims = Claims(entries, job.name)
+    waits = False
     while True:
-        call_id, spawned = _claim(job, claims, owner)
+        call_id, spawned = _call_of(job, claims, entries)
         if call_id is None:
-            time.sleep(1)  # another `up` is between its claim and its spawn; there is no event to wait on
+            if interruption.asked():
+                raise DeploymentError("interrupted before its job was started")
+            if not waits:
+                report("another `pulumi up` has just claimed the job; waiting for it to be started")
+            waits = True
+            time.sleep(1)  # there is no event to wait on
             continue
+        if not spawned:
+            report("attached to the job that is already running")
         try:
-            if not spawned:
-                if _finished(job, call_id):
-                    # A result nobody collected may be older than what has happened to the volume since.
-                    _release(job, claims, call_id)
-                    continue
-                report("attached to the job that is already running")
-            result = _follow(job, call_id, claims, report)
+            return _follow(job, call_id, entries, report)
         except modal_api.CallGone:
-            _release(job, claims, call_id)
             continue
         except modal_api.CallFailed as error:
-            _release(job, claims, call_id)
-            raise DeploymentError(str(error)) from None
-        _release(job, claims, call_id)
-        return result
+            with modal_api.explained(f"job {job.name}", job.environment):
+                cancelled = entries.get(f"cancelled/{call_id}")
+            reason = "cancelled by `components.jobs cancel`; `pulumi up` starts it again" if cancelled else str(error)
+            raise DeploymentError(reason) from None
 
 
-def _release(job: Job, claims: Any, call_id: str) -> None:
-    """Gives the claim up, unless it is already another call's."""
-    with modal_api.explained(f"job {job.name}", job.environment):
-        claim = claims.get(job.claim)
-        if claim and claim["call"] == call_id:
-            claims.pop(job.claim, None)
-
-
-def _claim(job: Job, claims: Any, owner: str) -> tuple[str | None, bool]:
+def _call_of(job: Job, claims: Claims, entries: Any) -> tuple[str | None, bool]:
     """The call to follow and whether we started it; (None, False) while another `up` is about to start it."""
-    now = time.time()
     with modal_api.explained(f"job {job.name}", job.environment):
-        mine = claims.put(job.claim, {"owner": owner, "call": None, "at": now}, skip_if_exists=True)
-        claim = claims.get(job.claim)
-        if not mine and claim and not claim["call"] and now - claim["at"] > LEASE_SECONDS:
-            claims.put(job.claim, {"owner": owner, "call": None, "at": now})
-            claim = claims.get(job.claim)
-        if claim is None:
+        claim = claims.latest()
+        if claim is not None:
+            # A result nobody collected may be older than what has happened to the volume since: only a call that
+            # still runs is followed.
+            if claim.call and not over(claim.call, job.environment):
+                return claim.call, False
+            if not claim.call and not claim.expired:
+                return None, False
+        mine = claims.take(claim)
+        if mine is None:
             return None, False
-        if claim["call"]:
-            return claim["call"], False
-        if claim["owner"] != owner:
+        entries.pop(f"progress/{job.name}", None)  # of an earlier run
+        if mine.expired:
             return None, False
-        claims.pop(f"progress/{job.name}", None)  # of an earlier run
-        call_id = modal_api.spawn(job.environment, job.app, job.function, job.payload)
-        claims.put(job.claim, {"owner": owner, "call": call_id, "at": now})
+        return _spawn(job, claims, mine)
+
+
+def _spawn(job: Job, claims: Claims, claim: Claim) -> tuple[str | None, bool]:
+    call_id = modal_api.spawn(job.environment, job.app, job.function, {**job.payload, "claim": claim.key})
+    if claims.name_call(claim, call_id):
         return call_id, True
+    # It took us longer than a claim holds; whoever took over runs the job by now.
+    modal_api.cancel_call(call_id, job.environment)
+    return None, False
 
 
-def _finished(job: Job, call_id: str) -> bool:
+def over(call_id: str, environment: str) -> bool:
+    """Whether the call has ended, one way or another."""
     try:
-        return modal_api.wait_for_call(call_id, 0, job.environment) is not None
-    except modal_api.CallFailed:
+        return modal_api.wait_for_call(call_id, 0, environment) is not None
+    except (modal_api.CallFailed, modal_api.CallGone):
         return True
 
 
-def _follow(job: Job, call_id: str, claims: Any, report: Report) -> dict[str, Any]:
+def _follow(job: Job, call_id: str, entries: Any, report: Report) -> dict[str, Any]:
     last_line = ""
-    began = said = time.monotonic()
-    wait = 1.0  # the first progress line comes early, the later ones at most every ten seconds
+    began = said = heard = time.monotonic()
+    looks_at = began + 1  # the first progress line comes early, the later ones at most every ten seconds
     while True:
-        result = modal_api.wait_for_call(call_id, wait, job.environment)
-        if result is not None:
-            return result
-        with modal_api.explained(f"job {job.name}", job.environment):
-            progress = claims.get(f"progress/{job.name}")
+        try:
+            result = modal_api.wait_for_call(call_id, 1, job.environment)
+            if result is not None:
+                return result
+            if interruption.asked():
+                raise DeploymentError(f"interrupted, but its job goes on in the cloud: {job.next_commands}")
+            now = time.monotonic()
+            if now < looks_at:
+                continue
+            with modal_api.explained(f"job {job.name}", job.environment):
+                progress = entries.get(f"progress/{job.name}")
+        except modal_api.Unreachable as error:
+            lost = time.monotonic() - heard
+            if lost > LOST_SECONDS or interruption.asked():
+                raise DeploymentError(f"{error}; its job may go on in the cloud: {job.next_commands}") from None
+            if heard >= said:
+                report(f"Modal does not answer; the job goes on, waiting up to {LOST_SECONDS} s for an answer")
+                said = time.monotonic()
+            time.sleep(1)
+            continue
+        heard = now
+        looks_at = now + (REPORT_SECONDS if last_line else 1)
         if progress and progress["line"] != last_line:
-            last_line = progress["line"]
+            last_line, said = progress["line"], now
             report(last_line)
-            wait = REPORT_SECONDS
-            said = time.monotonic()
-        elif time.monotonic() - said > SILENCE_SECONDS:
-            said = time.monotonic()
-            report(
-                f"no news for {SILENCE_SECONDS} s, {said - began:.0f} s in all; `modal app logs {job.app}` tells more"
-            )
+            looks_at = now + REPORT_SECONDS
+        elif now - said > SILENCE_SECONDS:
+            said = now
+            report(_why_silent(job, said - began))
+
+
+def _why_silent(job: Job, seconds: float) -> str:
+    try:
+        if modal_api.waits_for_container(job.environment, job.app, job.function):
+            return f"waiting for {seconds:.0f} s for Modal to have a container free; {job.next_commands}"
+    except DeploymentError as error:
+        return f"no news for {SILENCE_SECONDS} s ({error})"
+    return f"no news for {SILENCE_SECONDS} s, {seconds:.0f} s in all; `modal app logs {job.app}` tells more"
+
+
+if __name__ == "__main__":
+    from components.job_commands import main
+
+    sys.exit(main())

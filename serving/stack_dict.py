@@ -20,6 +20,24 @@ class StackDict:
         print_line(line)
         self._put(f"progress/{job}", {"line": line, "at": time.time()})
 
+    def admits(self, claim: str, call_id: str) -> bool:
+        """Whether the call may do the work that `claim` (`claim/<job>/<number>`) stands for; it then names it.
+
+        Whoever spawned it may have died before writing down its id. A claim that names another call, or has a
+        successor, is no longer ours. Where nobody can be asked the answer is yes.
+        """
+        job, _, number = claim.rpartition("/")
+        try:
+            entries = self._entries()
+            entry = entries.get(claim)
+            if entry is None or entries.contains(f"{job}/{int(number) + 1}") or entry["call"] not in (None, call_id):
+                return entry is None
+            if entry["call"] is None:
+                entries.put(claim, {**entry, "call": call_id})
+        except Exception as error:
+            print_line(f"[report] could not read {claim} in the Dict {self._name}: {error}")
+        return True
+
     def ready(self, release: str, phases: dict[str, float], requests: int) -> None:
         """`phases` in seconds; `requests` is how many the engine has answered by now: the warm-up's."""
         self._started("ready", release, {"phases": phases, "requests": requests})
@@ -32,10 +50,13 @@ class StackDict:
 
     def _put(self, key: str, value: dict[str, Any]) -> None:
         try:
-            if self._dict is None:
-                import modal
-
-                self._dict = modal.Dict.from_name(self._name, create_if_missing=True)
-            self._dict.put(key, value)
+            self._entries().put(key, value)
         except Exception as error:
             print_line(f"[report] could not write {key} to the Dict {self._name}: {error}")
+
+    def _entries(self) -> Any:
+        if self._dict is None:
+            import modal
+
+            self._dict = modal.Dict.from_name(self._name, create_if_missing=True)
+        return self._dict

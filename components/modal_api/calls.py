@@ -56,11 +56,11 @@ def wait_for_call(call_id: str, seconds: float, environment: str) -> dict[str, A
 
 @patient
 def cancel_call(call_id: str, environment: str) -> None:
-    """Ends the function where it runs, and its container; one that has ended already stays as it is."""
+    """Ends the function where it runs, and its container, which has 30 s to tidy up; one that has ended stays so."""
     import modal
 
     with explained(f"call {call_id}", environment):
-        # Left to itself a container goes on until the threads of a download, or an engine, have ended: with its GPUs.
+        # Left to itself a container goes on until the threads of a download have ended.
         modal.FunctionCall.from_id(call_id).cancel(terminate_containers=True)
 
 

@@ -129,6 +129,12 @@ class DynamicProvider:
     def delete(self, state: State) -> None:
         self._call("Delete", state, id=state.id, properties=state.outputs, old_inputs=state.inputs)
 
+    def cancel(self) -> None:
+        """Asks for an early end of what runs. From any thread; providers are free to do nothing about it."""
+        if self._connection is not None:
+            with suppress(grpc.RpcError):  # it has ended
+                self._connection.Cancel(empty_pb2.Empty(), timeout=2)
+
     def stop(self) -> None:
         if self._child:
             self._child.end()  # it waits for ever, and holds nothing between calls

@@ -47,7 +47,7 @@ def _update(kind: str, place: Place, options: Any) -> bool:
     deployment = Deployment(snapshot, provider, display, partial(backend.save, stack), options)
     succeeded = False
     try:
-        with _interruptible(deployment):
+        with _interruptible(deployment, provider):
             match kind:
                 case "refresh":
                     deployment.refresh()
@@ -79,14 +79,15 @@ def _update(kind: str, place: Place, options: Any) -> bool:
 
 
 @contextmanager
-def _interruptible(deployment: Deployment) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) lets running operations end, the second ends the engine."""
+def _interruptible(deployment: Deployment, provider: DynamicProvider) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) asks running operations to end and waits for them, the second ends the engine."""
 
     def interrupt(_number: int, _frame: object) -> None:
         if deployment.stopped.is_set():
             raise Problem("ended at once; what was running may exist: the next `pulumi up` goes on from there")
         print("interrupted: waiting for running operations to end; once more to end at once", file=sys.stderr)
         deployment.stopped.set()
+        provider.cancel()
 
     befores = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -52,11 +52,16 @@ _ONE_AT_A_TIME: dict[str, Any] = {"max_containers": 1, "scaledown_window": 2}
 
 
 @contextmanager
-def _serving_errors(job: str) -> Iterator[None]:
+def _serving_errors(job: str, asked: dict[str, Any]) -> Iterator[None]:
     """Whatever goes wrong leaves as a ServingError: Modal hands a job's exception on as it is, and a TimeoutError of
     the job's own would look to its caller like one of waiting for it.
+
+    A call that nobody waits for, another having taken its place, ends here before it does anything.
     """
     try:
+        claim = asked.get("claim")
+        if claim and not StackDict(params.jobs_dict).admits(claim, modal.current_function_call_id() or ""):
+            raise ServingError(f"{job}: another call does this by now. Next: pulumi up")
         yield
     except ServingError:
         raise
@@ -77,11 +82,11 @@ def _serving_errors(job: str) -> Iterator[None]:
     **_ONE_AT_A_TIME,
 )
 def download_model(request=None):
-    """`{"revision", "suspects", "rehash", "job"}` → see serving.download.download_weights."""
+    """`{"revision", "suspects", "rehash", "job", "claim"}` → see serving.download.download_weights."""
     from serving.download import download_weights
 
     asked = _asked(request)
-    with _serving_errors("weights"):
+    with _serving_errors("weights", asked):
         _weights.reload()
         return download_weights(
             recipe,
@@ -104,11 +109,11 @@ if recipe.kernels:
         **_ONE_AT_A_TIME,
     )
     def compile_deepgemm(request=None):
-        """`{"commit", "kernel_key", "job"}` → see serving.compile.compile_kernels."""
+        """`{"commit", "kernel_key", "job", "claim"}` → see serving.compile.compile_kernels."""
         from serving.compile import compile_kernels
 
         asked = _asked(request)
-        with _serving_errors("kernels"):
+        with _serving_errors("kernels", asked):
             _weights.reload()
             _kernels.reload()
             commit = asked.get("commit") or downloaded_commit(recipe)
@@ -127,11 +132,11 @@ if recipe.kernels:
     scaledown_window=2,
 )
 def verify_setup(request=None):
-    """`{"commit", "kernel_key", "job"}` → see serving.verify.verify."""
+    """`{"commit", "kernel_key", "job", "claim"}` → see serving.verify.verify."""
     from serving.verify import verify
 
     asked = _asked(request)
-    with _serving_errors("verify"):
+    with _serving_errors("verify", asked):
         _weights.reload()
         _kernels.reload()
         commit = asked.get("commit") or downloaded_commit(recipe)

@@ -63,6 +63,15 @@ class Hub:
                 sent[name.rsplit("/", 1)[1]] += traffic["bytes"]
         return dict(sent)
 
+    def completed(self) -> dict[str, int]:
+        """How often each safetensors file was sent to its end, by file name."""
+        files = requests.get(f"{self._endpoint}/_local/requests", timeout=10).json()["files"]
+        sent: Counter[str] = Counter()
+        for name, traffic in files.items():
+            if name.endswith(".safetensors"):
+                sent[name.rsplit("/", 1)[1]] += traffic["completed"]
+        return dict(sent)
+
     def fail(self, **fault: Any) -> None:
         requests.post(f"{self._endpoint}/_local/faults", json=fault, timeout=10).raise_for_status()
 

@@ -1,8 +1,12 @@
-"""`kill -9` of the CLI in the middle of the download: nothing is lost, nothing is fetched twice, one job runs."""
+"""Ctrl-C and `kill -9` of the CLI in the middle of the download: nothing is lost, nothing is fetched twice, one job
+runs, and it can be stopped.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,60 +16,96 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.stack.project import STACK, Project
+from tests.stack.project import REPOSITORY, STACK, Project
+from tests.stack.terminal import Terminal
 
 pytestmark = [pytest.mark.cli, pytest.mark.cloud]
 
 
-def end_orphans(project: Project) -> None:
-    """A killed CLI leaves its provider process behind, and that waits for ever for the CLI's next word."""
+def providers(project: Project) -> list[psutil.Process]:
+    """Processes that belong to some `pulumi` of the project."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.environ().get("PULUMI_BACKEND_URL") == project.environ["PULUMI_BACKEND_URL"]:
-                process.kill()
+            mine = process.environ().get("PULUMI_BACKEND_URL") == project.environ["PULUMI_BACKEND_URL"]
+            if mine and "pulumi.dynamic" in process.cmdline():
+                found.append(process)
+    return found
 
 
-def test_kill_in_the_middle_of_the_download(new_project: Callable[..., Project]) -> None:
-    project = new_project("killed")
-    before = project.hub.shard_bytes()
+@pytest.fixture(scope="module")
+def project(new_project: Callable[..., Project]) -> Project:
+    return new_project("killed")
+
+
+UP = ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs", "--color", "never"]
+
+
+def wait_for(seconds: float, what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def pipeline_containers(project: Project) -> list[str]:
+    listed = json.loads(project.modal("container", "list", "--json"))
+    return [row["container_id"] for row in listed if row["app_name"] == "killed-pipeline"]
+
+
+def test_kill_in_the_middle_of_the_download(project: Project) -> None:
     project.hub.throttle(6_000_000)  # 64 MB take about ten seconds
-    try:
-        command = ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--color", "never"]
-        cli = subprocess.Popen(
-            command,
-            cwd=project.folder,
-            env={**os.environ, **project.environ},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        began = sum(before.values())
-        deadline = time.monotonic() + 60
-        while sum(project.hub.shard_bytes().values()) < began + 10_000_000:
-            assert time.monotonic() < deadline
-            assert cli.poll() is None
-            time.sleep(0.1)
-        cli.send_signal(signal.SIGKILL)
-        cli.wait()
-        project.hub.throttle(1_000_000)  # the job runs until the next `up` has found it, however slow this machine is
-        project.stack.cancel()
-        outcome = project.up(
-            on_output=lambda line: project.hub.throttle(None) if "attached to the job" in line else None
-        )
-    finally:
-        project.hub.throttle(None)
-        end_orphans(project)
+    cli = subprocess.Popen(
+        UP,
+        cwd=project.folder,
+        env={**os.environ, **project.environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    began = sum(project.hub.shard_bytes().values())
+    wait_for(60, lambda: sum(project.hub.shard_bytes().values()) > began + 10_000_000)
+    assert cli.poll() is None
+    assert providers(project)
+    cli.send_signal(signal.SIGKILL)
+    cli.wait()
+    wait_for(5, lambda: not providers(project))  # they end with their CLI
+
+
+def test_ctrl_c_says_what_goes_on_and_how_to_stop_it(project: Project) -> None:
+    project.hub.throttle(1_000_000)  # the job runs until this `up` has found it, however slow this machine is
+    project.stack.cancel()
+    terminal = Terminal(UP, project.folder, {**os.environ, **project.environ})
+    wait_for(60, lambda: "weights: attached to the job that is already running" in terminal.printed)
+    project.hub.throttle(None)
+    wait_for(60, lambda: "kernels: compiling on " in terminal.printed)
+    assert pipeline_containers(project)
+    terminal.press_ctrl_c()
+    code, printed = terminal.wait(15)
+    assert code != 0
+    assert "Traceback" not in printed
+    assert "KeyboardInterrupt" not in printed
+    told = re.search(
+        r"error: DeploymentError: interrupted, but its job goes on in the cloud: `pulumi up` attaches to it again, "
+        r"`python -m (components\.jobs cancel \S+ --env \S+)` stops it",
+        printed,
+    )
+    assert told, printed
+    # Nothing but what the killed `up` has left: the kernels' creation has failed, and is not in the dark.
+    pending = project.stack.export_stack().deployment.get("pending_operations") or []
+    assert "kernels" not in {operation["resource"]["urn"].rsplit("::", 1)[1] for operation in pending}
+    assert pipeline_containers(project)
+    said = project.cloud.run([str(REPOSITORY / ".venv/bin/python"), "-m", *told[1].split()]).stdout
+    assert re.search(r"^kernels/\S+: cancelled", said, re.M), said
+    wait_for(30, lambda: pipeline_containers(project) == [])  # and its GPUs with it
+
+
+def test_the_next_up_starts_again_what_was_cancelled_and_nothing_else(project: Project) -> None:
+    outcome = project.up()
     assert not outcome.failed, outcome.text
     assert project.ask().status_code == 200
-    sizes = {
-        name: sent - before.get(name, 0) for name, sent in project.hub.shard_bytes().items() if name.startswith("model")
-    }
+    sizes = {name: sent for name, sent in project.hub.shard_bytes().items() if name.startswith("model")}
     assert sum(sizes.values()) < 1.02 * 64_500_000, sizes
-    assert "attached to the job that is already running" in outcome.text
     # Every run of the job, one that finds nothing to do as well, ends with a line about all files.
-    ends = [
-        line
-        for line in project.modal("app", "logs", "killed-pipeline", "--tail", "5000").splitlines()
-        if line.startswith("weights: 13 files")
-    ]
-    assert len(ends) == 1, ends
+    logs = project.modal("app", "logs", "killed-pipeline", "--tail", "5000").splitlines()
+    assert len([line for line in logs if line.startswith("weights: 13 files")]) == 1, logs
     assert project.up().steps == {}
