@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _TITLES = (
     "",
     "VERSION",
+    "RELEASE",
     "WHEN (UTC)",
     "TEST",
     "CONFIG",
     "MODEL",
     "ENGINE",
     "GPU",
-    "KERNELS",
     "MIN–MAX",
     "QUALITY",
     "BY",
@@ -37,7 +37,10 @@ def listed(history: History) -> Iterator[str]:
     if not history.records:
         yield f"{place.app}: no release record in volume {place.volume}; `pulumi up --stack {history.stack}` writes one"
         return
-    yield from _aligned([_TITLES, *(_row(record, record is serving) for record in history.records)])
+    marks = ["→" if r is serving else "" if history.of_this_app(r) else "·" for r in history.records]
+    yield from _aligned([_TITLES, *map(_row, marks, history.records)])
+    if "·" in marks:
+        yield "  · of an app that was stopped since, to be named by its release"
     failed = [record for record in history.records if record["status"] == "failed"]
     for record in failed:
         yield f"  {record['version']} failed: {record.get('reason')}"
@@ -64,7 +67,7 @@ def compared(_history: History, one: Properties, other: Properties) -> Iterator[
         yield "nothing differs"
 
 
-def _row(record: Properties, serves: bool) -> tuple[str, ...]:
+def _row(mark: str, record: Properties) -> tuple[str, ...]:
     config, quality, scaling = record.get("config"), record.get("quality"), record["scaling"]
     answers = "–"
     if quality:
@@ -72,15 +75,15 @@ def _row(record: Properties, serves: bool) -> tuple[str, ...]:
         if quality.get("meanDrop") is not None:
             answers += f" {0 - quality['meanDrop']:+.3f}"
     return (
-        "→" if serves else "",
+        mark,
         str(record["version"]),
+        record["release"],
         record["at"][:16].replace("T", " "),
         _test(record),
         f"{config['commit'][:9]}{'+' if config['dirty'] else ''}" if config else "–",
         record["model"]["commit"][:9],
         f"{record['engine']['name']} {record['engine']['version']}",
         record["gpu"],
-        record["kernelKey"] or "–",
         f"{scaling['minContainers']}–{scaling['maxContainers']}",
         answers,
         record["by"],

@@ -48,7 +48,7 @@ class History:
         """The record of what serves, None where there is none of it."""
         if self.live is None:
             return None
-        for record in reversed(self._of_this_app):
+        for record in reversed(list(filter(self.of_this_app, self.records))):
             if record["version"] == self.live.version and record["status"] != "failed":
                 return record
             back = record.get("rolledBackTo") or {}
@@ -70,15 +70,14 @@ class History:
             )
         return found
 
-    @property
-    def _of_this_app(self) -> list[Properties]:
+    def of_this_app(self, record: Properties) -> bool:
         """A stopped app that is deployed again is another one, whose versions begin at 1."""
-        app_id = self.live.app_id if self.live else self.records[-1]["appId"] if self.records else None
-        return [record for record in self.records if record["appId"] == app_id]
+        app_id = self.live.app_id if self.live else self.records[-1]["appId"]
+        return bool(record["appId"] == app_id)
 
     def _of_version(self, version: int) -> Properties | None:
         """The latest; a test that failed counts where none of the version has passed."""
-        found = [record for record in self._of_this_app if record["version"] == version]
+        found = [r for r in self.records if r["version"] == version and self.of_this_app(r)]
         return next((r for r in reversed(found) if r["status"] != "failed"), found[-1] if found else None)
 
 

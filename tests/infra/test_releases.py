@@ -77,7 +77,9 @@ def test_a_second_try_of_a_version_counts() -> None:
 
 
 def test_the_list() -> None:
-    *rows, reason, serves = release_table.listed(history(*ALL, live=4))
+    _, *rows, stopped, reason, serves = release_table.listed(history(*ALL, live=4))
+    assert [row[0] for row in rows] == ["·", " ", "→", " "]
+    assert stopped == "  · of an app that was stopped since, to be named by its release"
     marked = [row for row in rows if row.startswith("→")]
     assert [row.split()[1] for row in marked] == ["2"]
     assert "400.5 s" in marked[0]

@@ -74,7 +74,7 @@ def test_a_version_with_another_distribution_is_rolled_back(project: Project) ->
 def test_the_list_tells_all_and_which_one_serves(project: Project) -> None:
     printed = releases(project, "list")
     header, first, second, failed, reason, serves = printed.splitlines()
-    assert header.split()[:2] == ["VERSION", "WHEN"]
+    assert header.split()[:2] == ["VERSION", "RELEASE"]
     assert first.split()[0] == "1"
     assert second.split()[:2] == ["→", "2"]
     assert "3/3 +0.000" in second
