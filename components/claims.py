@@ -61,6 +61,10 @@ class Claims:
         self._entries.put(f"claim/{self._job}", claim.generation)
         return claim
 
+    def give_up(self, claim: Claim) -> None:
+        """Nothing was started for our claim: the next one need not wait for its lease to run out."""
+        self._entries.put(claim.key, {**_entry(claim), "at": 0.0})
+
     def name_call(self, claim: Claim, call_id: str) -> bool:
         """Says which call runs for our claim; False where the claim was taken over before it was said."""
         self._entries.put(claim.key, {**_entry(claim), "call": call_id})

@@ -103,7 +103,13 @@ def _call_of(job: Job, claims: Claims, entries: Any) -> tuple[str | None, bool]:
 
 
 def _spawn(job: Job, claims: Claims, claim: Claim) -> tuple[str | None, bool]:
-    call_id = modal_api.spawn(job.environment, job.app, job.function, {**job.payload, "claim": claim.key})
+    try:
+        call_id = modal_api.spawn(job.environment, job.app, job.function, {**job.payload, "claim": claim.key})
+    except modal_api.Unreachable:
+        raise  # it may have been started: nobody else may, as long as the claim holds
+    except DeploymentError:
+        claims.give_up(claim)
+        raise
     if claims.name_call(claim, call_id):
         return call_id, True
     # It took us longer than a claim holds; whoever took over runs the job by now.
@@ -150,17 +156,21 @@ def _follow(job: Job, call_id: str, entries: Any, report: Report) -> dict[str, A
             last_line, said = progress["line"], now
             report(last_line)
             looks_at = now + REPORT_SECONDS
-        elif now - said > SILENCE_SECONDS:
+        elif now - said > SILENCE_SECONDS or (said == began and now - began > REPORT_SECONDS and _waits(job)):
             said = now
             report(_why_silent(job, said - began))
 
 
-def _why_silent(job: Job, seconds: float) -> str:
+def _waits(job: Job) -> bool:
     try:
-        if modal_api.waits_for_container(job.environment, job.app, job.function):
-            return f"waiting for {seconds:.0f} s for Modal to have a container free; {job.next_commands}"
-    except DeploymentError as error:
-        return f"no news for {SILENCE_SECONDS} s ({error})"
+        return modal_api.waits_for_container(job.environment, job.app, job.function)
+    except DeploymentError:
+        return False  # the next question about the job itself deals with that
+
+
+def _why_silent(job: Job, seconds: float) -> str:
+    if _waits(job):
+        return f"waiting for {seconds:.0f} s for Modal to have a container free; {job.next_commands}"
     return f"no news for {SILENCE_SECONDS} s, {seconds:.0f} s in all; `modal app logs {job.app}` tells more"
 
 

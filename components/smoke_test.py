@@ -129,9 +129,10 @@ class SmokeTestProvider(Provider):
         threading.Thread(target=keep_asking, args=(props["url"], limit, stop, healthy), daemon=True).start()
         try:
             while (waited := time.monotonic() - began) < limit:
-                with modal_api.explained("smoke test", props["environment"]):
-                    ready = reports.get(f"ready/{release}")
-                    failed = reports.get(f"failed/{release}")
+                ready, failed = (
+                    modal_api.read_entry(reports, f"{end}/{release}", "smoke test", props["environment"])
+                    for end in ("ready", "failed")
+                )
                 if ready and healthy.is_set():  # a report alone may be of a replica that is long gone
                     return ready
                 if failed:
@@ -143,7 +144,10 @@ class SmokeTestProvider(Provider):
                 time.sleep(0.5)  # a Modal Dict has no event to wait on
         finally:
             stop.set()
-        raise CheckFailed(f"no replica was ready within {limit:.0f} s, nor reported why; see its log")
+        why = "nor reported why; see its log"
+        if modal_api.waits_for_replica(props["environment"], props["app"], props["ingress"]):
+            why = "Modal has started no container for it (are GPUs of its kind used up?)"
+        raise CheckFailed(f"no replica was ready within {limit:.0f} s, {why}")
 
     def _withdraw(
         self, props: Properties, reason: str, ready: dict[str, Any], fallback: int

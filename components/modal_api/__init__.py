@@ -17,6 +17,7 @@ from components.modal_api.apps import (
 from components.modal_api.calls import (
     cancel_call,
     delete_dict,
+    read_entry,
     spawn,
     stack_dict,
     wait_for_call,
@@ -46,6 +47,7 @@ from components.modal_api.serving import (
     read_autoscaler,
     serving_url,
     update_autoscaler,
+    waits_for_replica,
 )
 from components.modal_api.volumes import (
     VolumeFile,
@@ -83,6 +85,7 @@ __all__ = [
     "one_line",
     "patient",
     "read_autoscaler",
+    "read_entry",
     "read_volume_file",
     "rewrite_secret",
     "roll_back_app",
@@ -96,6 +99,7 @@ __all__ = [
     "update_autoscaler",
     "wait_for_call",
     "waits_for_container",
+    "waits_for_replica",
     "write_secret",
     "write_volume_file",
 ]

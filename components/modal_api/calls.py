@@ -72,6 +72,13 @@ def stack_dict(environment: str, name: str, *, create: bool = True) -> Any:
 
 
 @patient
+def read_entry(entries: Any, key: str, doing: str, environment: str) -> Any:
+    """What a Dict holds under `key`; None where there is nothing."""
+    with explained(doing, environment):
+        return entries.get(key)
+
+
+@patient
 def delete_dict(environment: str, name: str) -> None:
     import modal
 

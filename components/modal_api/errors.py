@@ -17,17 +17,20 @@ T = TypeVar("T")
 PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try where Modal gives no answer. The SDK itself tries each RPC four times in a second."""
 
+_SHOWN_AS = ("builtins", "DeploymentError")
+"""Where an error ends at the terminal, its kind says nothing to a person: Pulumi puts one name in front of them all."""
+
 
 class Absent(DeploymentError):
     """What was asked for does not exist on Modal."""
 
-    __module__ = "builtins"
+    __module__, __qualname__ = _SHOWN_AS
 
 
 class Unreachable(DeploymentError):
     """No answer from Modal: whatever was asked about may well go on there."""
 
-    __module__ = "builtins"
+    __module__, __qualname__ = _SHOWN_AS
     may_pass = False
     """Modal is there and answered with an error of its own: worth asking again at once."""
 
@@ -35,7 +38,7 @@ class Unreachable(DeploymentError):
 class CallFailed(DeploymentError):
     """The function ended with an error: unlike a lost connection, nothing is left that one could attach to."""
 
-    __module__ = "builtins"
+    __module__, __qualname__ = _SHOWN_AS
 
 
 class CallGone(Exception):

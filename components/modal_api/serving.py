@@ -34,6 +34,21 @@ def read_autoscaler(environment: str, app: str, ingress: str, names: list[str]) 
     return {name: getattr(settings, AUTOSCALER_KEYS[name]) or 0 for name in names}
 
 
+@patient
+def waits_for_replica(environment: str, app: str, ingress: str) -> bool:
+    """Whether no container of the serving app runs, ready or not: Modal has none to give yet, such as one with free
+    GPUs, or none is asked for.
+    """
+    import modal
+
+    with explained(f"app {app}", environment):
+        if ingress == "server":
+            function = modal.Function.from_name(app, SERVER_CLASS, environment_name=environment)
+        else:
+            function = _web_function(environment, app)
+        return not function.get_current_stats().num_total_runners
+
+
 AUTOSCALER_KEYS = {
     "minContainers": "min_containers",
     "maxContainers": "max_containers",

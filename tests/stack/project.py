@@ -47,6 +47,22 @@ class Outcome:
     order: list[str] = field(default_factory=list)
     """`operation name` of each of them as it began; a replacement is several operations."""
 
+    def reasons(self) -> set[str]:
+        """The lines that say why it failed: each resource's, as a person sees it."""
+        assert self.failed, self.text
+        assert "Traceback" not in self.text, self.text
+        assert "KeyboardInterrupt" not in self.text, self.text
+        lines = (line.partition("DeploymentError:")[2].strip() for line in self.text.splitlines())
+        found = {line for line in lines if line}
+        assert found, self.text
+        return found
+
+    def reason(self) -> str:
+        """The one line that says why it failed."""
+        (reason, *others) = self.reasons()
+        assert not others, self.text
+        return reason
+
 
 class Hub:
     """The local Hub's control API: its request log and its faults."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.stack.project import Outcome, Project
+from tests.stack.project import Project
 
 pytestmark = [pytest.mark.cli, pytest.mark.cloud]
 
@@ -22,28 +22,17 @@ def healthy_hub(project: Project) -> Iterator[None]:
     project.hub.heal()
 
 
-def the_line(outcome: Outcome) -> str:
-    """The one line that says why `up` failed."""
-    assert outcome.failed, outcome.text
-    assert "Traceback" not in outcome.text
-    assert "KeyboardInterrupt" not in outcome.text
-    lines = {line.strip() for line in outcome.text.splitlines() if "DeploymentError:" in line}
-    reasons = {line.partition("DeploymentError:")[2].strip() for line in lines}
-    assert len(reasons) == 1, outcome.text
-    return reasons.pop()
-
-
 def test_no_token(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.stack.workspace.env_vars["HF_TOKEN"] = ""
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    reason = the_line(project.up())
+    reason = project.up().reason()
     assert "secret faulty-hf" in reason
     assert "pulumi config set --secret hfToken" in reason
 
 
 def test_a_token_the_hub_refuses(project: Project) -> None:
     project.stack.workspace.env_vars["HF_TOKEN"] = "hf_wrong"
-    reason = the_line(project.up())
+    reason = project.up().reason()
     assert "token" in reason
     assert "pulumi config set --secret hfToken" in reason
     assert "hf_wrong" not in reason
@@ -52,14 +41,14 @@ def test_a_token_the_hub_refuses(project: Project) -> None:
 def test_a_model_that_does_not_exist(project: Project) -> None:
     project.stack.workspace.env_vars["HF_TOKEN"] = project.cloud.env["HF_TOKEN"]
     project.edit_recipe("model", repo="glm-serving/no-such-model")
-    reason = the_line(project.up())
+    reason = project.up().reason()
     assert "glm-serving/no-such-model" in reason
     project.edit_recipe("model", repo="glm-serving/tiny-glm")
 
 
 def test_a_shard_with_wrong_bytes(project: Project) -> None:
     project.hub.fail(match="model-00003-of-00005", kind="wrong_bytes", times=100)
-    reason = the_line(project.up())
+    reason = project.up().reason()
     assert "model-00003-of-00005.safetensors" in reason
     assert "pulumi up" in reason
 
@@ -67,7 +56,7 @@ def test_a_shard_with_wrong_bytes(project: Project) -> None:
 def test_an_engine_that_dies_at_load(project: Project) -> None:
     project.use_recipe(STANDIN_FAULT="die-at-load")
     fetched = project.hub.shard_bytes()
-    reason = the_line(project.up())
+    reason = project.up().reason()
     assert reason.startswith("kernels:")  # the compilation starts the engine first
     assert "Not enough memory" in reason
     assert "pulumi up" in reason
