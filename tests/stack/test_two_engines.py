@@ -30,7 +30,7 @@ def test_both_come_up_at_once_and_answer(sglang: Project, vllm: Project) -> None
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(Project.up, (sglang, vllm)))
     assert [outcome.failed for outcome in outcomes] == [False, False], "\n".join(o.text for o in outcomes)
-    assert outcomes[1].changes == {"create": 12}  # vLLM compiles nothing ahead: there are no kernels
+    assert outcomes[1].changes == {"create": 13}  # vLLM compiles nothing ahead: there are no kernels
     for project in (sglang, vllm):
         answer = project.ask()
         assert answer.status_code == 200, answer.text
@@ -67,6 +67,8 @@ def test_another_flag_is_another_release_of_vllm_and_no_request_is_lost(vllm: Pr
         outcome = vllm.up()
     assert not outcome.failed, outcome.text
     assert set(outcome.steps) == {"pipeline", "app", "smoke-test", "release-record"}, outcome.text
+    assert "log-probabilities 0.000 lower on average than release" in outcome.text
+    assert "is on record in volume on-vllm-weights, releases/on-vllm/" in outcome.text  # beside the Hub's cache
     assert set(answers) == {"200"}, Counter(answers)
     assert before not in names()
 
@@ -82,6 +84,7 @@ def test_other_gpus_get_other_kernels_and_the_same_weights_while_the_stack_serve
     assert set(outcome.steps) == {"pipeline", "kernels", "verification", "app", "smoke-test", "release-record"}, (
         outcome.text
     )
+    assert "log-probabilities 0.000 lower on average than release" in outcome.text  # other GPUs answer no worse
     assert set(answers) == {"200"}, Counter(answers)
     assert sglang.hub.shard_bytes() == fetched
     now = sglang.outputs()["kernelKey"]
