@@ -50,9 +50,13 @@ def ping(params: ScheduleParams) -> int:
             status = int(response.status)
     except urllib.error.HTTPError as error:
         status = error.code
-    except OSError as error:
-        print(f"keep-warm: no answer within {PING_SECONDS:.0f} s ({error}): a replica is starting, or none can")
+    except TimeoutError:
+        print(f"keep-warm: no answer within {PING_SECONDS:.0f} s: a replica is starting", flush=True)
         return 0
+    except OSError as error:
+        raise ServingError(
+            f"keep-warm: {params.url} cannot be reached ({getattr(error, 'reason', error)}). Next: pulumi up --refresh"
+        ) from None
     print(f"keep-warm: GET /health {status} after {time.monotonic() - began:.1f} s", flush=True)
     if status >= 400 and status != 503:
         raise ServingError(f"keep-warm: {params.url}/health answers {status}. Next: pulumi up --refresh")

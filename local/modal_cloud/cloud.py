@@ -207,6 +207,11 @@ class Cloud:
         """Loopback ports of the host that every container can reach: bulk data and what the settings add."""
         return [self.settings.http_port, *self.settings.container_ports]
 
+    def web_ports(self) -> list[int]:
+        """Of the web endpoints and servers of apps that run now: containers reach them, as on Modal."""
+        running = {app.id for app in self.apps.running()}
+        return [endpoint.port for endpoint in self.endpoints.all() if endpoint.app_id in running]
+
     def environment_of(self, name: str, caller: Caller) -> str:
         """The environment a request means: the named one, a container's own, or the default. Raises NotFound."""
         if not name and caller.task_id is not None:

@@ -40,7 +40,9 @@ class Week:
         self.clock = Clock.of(cloud.dir)
         cloud.run([str(BIN / "modal"), "deploy", str(APPS / "warm_app.py")], env={"PYTHONPATH": str(APPS)})
         served: dict[str, Any] = {"stack": STACK, "servingApp": "warm", "ingress": "web", "schedule": SCHEDULE}
-        self.deploy("schedule", ScheduleParams.model_validate({"app": "warm-schedule", **served}).to_json())
+        ping = {"cron": "2 8 29 3 *", "timezone": "Europe/Berlin"}
+        schedule = {"app": "warm-schedule", **served, "keepWarm": ping, "url": self.status()["urls"][0]}
+        self.deploy("schedule", ScheduleParams.model_validate(schedule).to_json())
         scaling = {"maxContainers": 3, "scaledownWindow": 2}
         budget = {"maxMonthlyUsd": 500, "scaleToZeroAtUsd": 1000}
         spend = SpendParams.model_validate({"app": "warm-spend", **served, "scaling": scaling, "budget": budget})
@@ -57,13 +59,18 @@ class Week:
         return [firing["function"] for firing in self.clock.advance_to(moment)]
 
     def replicas(self) -> int:
+        containers: int = self.status()["containers"]
+        return containers
+
+    def status(self) -> dict[str, Any]:
         installation = Installation.open(self.cloud.dir)
         request = urllib.request.Request(
             f"http://127.0.0.1:{installation.http_port}/status",
             headers={"Authorization": f"Bearer {installation.token_secret}"},
         )
         with urllib.request.urlopen(request, timeout=10) as response:
-            return next(app["containers"] for app in json.load(response) if app["name"] == "warm")
+            running: list[dict[str, Any]] = json.load(response)
+        return next(app for app in running if app["name"] == "warm")
 
     def printed(self, app: str) -> list[str]:
         return self.cloud.modal("app", "logs", app).stdout.splitlines()
@@ -85,7 +92,7 @@ def test_replicas_follow_the_clock_and_the_money(own_cloud: LocalCloud) -> None:
 
     assert week.at("2027-03-26T19:13") == ["check_spend"]  # $600 for twelve hours: over the first sum
     assert week.at("2027-03-29T05:58") == []
-    assert week.at("2027-03-29T06:04") == ["change_0"]
+    assert week.at("2027-03-29T06:04") == ["change_0", "keep_warm"]
     assert week.replicas() == 1
     # $450 more: over the second one, in the middle of a day on which the schedule keeps a replica.
     assert week.at("2027-03-29T15:11") == ["check_spend"]
@@ -102,7 +109,8 @@ def test_replicas_follow_the_clock_and_the_money(own_cloud: LocalCloud) -> None:
         "schedule (Europe/Berlin): minContainers 0 from now on",
         "schedule (Europe/Berlin): minContainers 1 from now on",
     ]
-    assert "minContainers 1 is not set, the budget's $1,000.00 are spent since 2027-03-29T15:10" in scheduled[3]
+    assert scheduled[3].startswith("keep-warm: GET /health 200 after ")
+    assert "minContainers 1 is not set, the budget's $1,000.00 are spent since 2027-03-29T15:10" in scheduled[4]
     checked = "\n".join(week.printed("warm-spend"))
     warned, held, restored = (
         checked.index(words)

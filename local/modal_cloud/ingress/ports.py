@@ -8,6 +8,8 @@ import socket
 _FIRST, _COUNT = 20_000, 12_000
 """Below the range from which systems take ports for outgoing connections (32768 and up on Linux), which could
 otherwise occupy an endpoint's port while the emulator is down."""
+_CONTAINERS_OWN = {30_000}
+"""SGLang's default: containers listen there themselves, and a web endpoint's port is the same inside and outside."""
 
 
 def listen(port: int) -> socket.socket:
@@ -29,7 +31,7 @@ def listen_somewhere(name: str, taken: set[int]) -> tuple[int, socket.socket]:
     start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     for offset in range(_COUNT):
         port = _FIRST + (start + offset) % _COUNT
-        if port in taken:
+        if port in taken or port in _CONTAINERS_OWN:
             continue
         try:
             return port, listen(port)

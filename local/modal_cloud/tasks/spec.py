@@ -87,7 +87,7 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
         bin_path=[*map(str, image.brings.bin_path), str(cloud.images.bin_folder)],
         data_path=[str(folder) for folder in image.brings.data_path],
         workdir=image.workdir or SOURCE_FOLDER,
-        host_ports=cloud.container_ports,
+        host_ports=[*cloud.container_ports, *cloud.web_ports()],
     )
 
 

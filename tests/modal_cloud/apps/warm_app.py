@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import modal
 
@@ -18,4 +19,6 @@ app = modal.App("warm", tags={"glm-serving-stack": "me.project.test"}, include_s
 class Server:
     @modal.web_server(8000, startup_timeout=20)
     def serve(self) -> None:
-        subprocess.Popen([sys.executable, "-m", "http.server", "8000"])
+        Path("/tmp/served").mkdir()
+        Path("/tmp/served/health").write_text("ok")
+        subprocess.Popen([sys.executable, "-m", "http.server", "8000", "--directory", "/tmp/served"])
