@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
     from components.modal_rates import RATES_VARIABLE, Rates, ask_modal
     from infra.review.compose import compose
     from infra.review.events import read_events
+    from infra.review.table import failed_as_markdown
 
     answer = "--no-rates" if asked.no_rates else ask_modal()
     rates = answer if isinstance(answer, Rates) else None
@@ -48,7 +49,10 @@ def main(arguments: list[str]) -> int:
         preview = read_events(log.read_text(encoding="utf-8").splitlines() if log.exists() else [])
     errors = [text for severity, text in preview.messages if severity == "error"]
     if preview.after is None or not preview.steps:
-        print("\n".join(errors) or done.stdout + done.stderr, file=sys.stderr)
+        told = "\n".join(errors) or done.stdout + done.stderr
+        print(told, file=sys.stderr)
+        if asked.markdown:
+            Path(asked.markdown).write_text(failed_as_markdown(asked.stack, told), encoding="utf-8")
         return done.returncode or 1
     review = compose(
         asked.stack,

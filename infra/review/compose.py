@@ -18,7 +18,7 @@ from infra.review.table import Review, Row
 
 _MOST_REASONS = 6
 _ORDER = ("weights-volume", "kernels-volume", "hf-secret", "api-key", "api-secret", "pipeline", "weights", "kernels",
-          "verification", "app", "smoke-test", "release-record")  # fmt: skip
+          "verification", "app", "smoke-test", "release-record", "schedule", "spend-check")  # fmt: skip
 """As things become ready; what is not among them comes last."""
 
 

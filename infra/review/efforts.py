@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.estimates import DOWNLOAD_GB_A_SECOND, download_second, replica_seconds
+from components.serving_app import DEPLOYED, IDENTITY
 from infra.configuration import Configuration
 from infra.costs import always_warm, cut_over
 from infra.review.events import UNKNOWN, Step
 
 _VERIFY_SECONDS = 60
 """Sizes and headers of some hundred files; on CPU."""
-_IN_PLACE = ("autoscaler", "artifacts", "strategy")
-"""Inputs of the serving app that change without a new version of it."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ def new_version(step: Step) -> bool:
         return False
     if step.kind != "update" or step.outputs.get("liveVersion") != step.outputs.get("version"):
         return True
-    names = {*step.old, *step.new} - {"__provider", *_IN_PLACE}
-    return any(step.old.get(name) != step.new.get(name) for name in names)
+    return any(step.old.get(name) != step.new.get(name) for name in (*IDENTITY, *DEPLOYED))
 
 
 def replaced_version(step: Step) -> bool:
@@ -57,10 +55,12 @@ def replaced_version(step: Step) -> bool:
 
 
 def with_what_follows(steps: list[Step]) -> list[Step]:
-    """A new version has a release that no preview can know, so the engine does not plan its smoke test. It runs."""
+    """A new version has a release that no preview can know, so the engine plans neither its smoke test nor its record.
+    Both are made.
+    """
     if any(new_version(step) for step in steps):
         for step in steps:
-            if step.name == "smoke-test" and step.kind == "none":
+            if step.name in ("smoke-test", "release-record") and step.kind == "none":
                 step.kind, step.new = "update", {**step.new, "release": UNKNOWN}
     return steps
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from components.artifacts import summary
+from components.scaling_schedule import name_of as name_of_schedule
+from components.spend_check import name_of as name_of_spend_check
 from infra.configuration import Change, Configuration
 from infra.review.events import UNKNOWN, Step
 from serving.recipe import COMPILER_PREFIXES
@@ -66,6 +68,8 @@ def _made(name: str, configuration: Configuration) -> str:
         "app": f"app {recipe.app}, ingress {configuration.ingress}",
         "smoke-test": f"starts a replica on {gpus} and asks it from outside",
         "release-record": f"a file in volume {recipe.volumes.weights.name}, once the smoke test has passed",
+        "schedule": f"app {name_of_schedule(recipe.app)}: warm replicas by the clock, on CPU",
+        "spend-check": f"app {name_of_spend_check(recipe.app)}: spend against the budget each hour, on CPU",
     }.get(name, "first deploy")
 
 
@@ -83,6 +87,8 @@ def _drift(step: Step) -> list[str]:
     live, deployed = outputs.get("liveVersion"), outputs.get("version")
     if live is not None and deployed is not None and live != deployed:
         found.append(f"version {live:g} was deployed by hand, the stack's is {deployed:g}")
+    if outputs.get("offSchedule"):
+        found.append("warm replicas were set by hand, off the schedule")
     return found
 
 
@@ -135,8 +141,8 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "api-secret": ("apiKey", "secrets.apiKey", "environment"),
     "weights": ("model.repo", "model.revision", "download.layout", "volumes.weights", "environment", "retainWeights"),
     "smoke-test": ("smokeTest", "quality"),
-    "schedule": ("schedule", "keepWarm", "scaling.minContainers"),
-    "spend": ("budget",),
+    "schedule": ("schedule", "keepWarm", "scaling."),
+    "spend-check": ("budget", "schedule", "scaling."),
 }
 
 
@@ -165,8 +171,8 @@ def _kernels(configuration: Configuration) -> Relevant:
     return relevant
 
 
-_APP = ("scaling.", "ingress", "proxyAuth", "capacity.gpuFallbacks", "capacity.region", "capacity.routingRegion",
-        "environment", "model.revision")  # fmt: skip
+_APP = ("scaling.", "schedule", "ingress", "proxyAuth", "capacity.gpuFallbacks", "capacity.region",
+        "capacity.routingRegion", "environment", "model.revision")  # fmt: skip
 
 
 def _app(configuration: Configuration) -> Relevant:

@@ -62,6 +62,11 @@ class Review:
         return "\n".join(lines)
 
 
+def failed_as_markdown(stack: str, told: str) -> str:
+    """For a preview that did not get to its end, such as one of a wrong stack file."""
+    return f"<!-- review of {stack} -->\n### `{stack}`: no preview\n\n```\n{told.strip()}\n```\n"
+
+
 def _columns(*cells: str) -> str:
     padded = [cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)]
     return "  ".join([*padded, *cells[len(_WIDTHS) :]]).rstrip()
