@@ -10,8 +10,10 @@ import json
 import os
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,23 +59,32 @@ def write(place: Place, status: Status, record: Properties) -> Properties:
 
 def read_all(place: Place) -> list[Properties]:
     """All records, the oldest first; files that are none are left out."""
-    records = []
-    for name in sorted(modal_api.list_volume_files(place.environment, place.volume, place.folder)):
-        path = f"{place.folder}/{name}"
-        content = modal_api.read_volume_file(place.environment, place.volume, path)
-        try:
-            record = json.loads(content or b"")
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.get("format") == FORMAT:
-            records.append({**record, "file": path})
-    return records
+    with ThreadPoolExecutor(max_workers=8) as pool:  # each is a question to Modal, and there may be hundreds
+        records = list(pool.map(partial(_read, place), _names(place)))
+    return [record for record in records if record]
 
 
 def last_quality(place: Place) -> Properties | None:
-    """The quality figures of the last deploy that passed, None where there are none."""
-    measured = [record.get("quality") for record in read_all(place) if record["status"] == "passed"]
-    return next((figures for figures in reversed(measured) if figures), None)
+    """The quality figures of the last deploy that passed and has some; None where there is none."""
+    for name in reversed(_names(place)):
+        if name.endswith("-passed.json") and (figures := (_read(place, name) or {}).get("quality")):
+            return figures
+    return None
+
+
+def _names(place: Place) -> list[str]:
+    """The oldest first: a name begins with the time."""
+    return sorted(modal_api.list_volume_files(place.environment, place.volume, place.folder))
+
+
+def _read(place: Place, name: str) -> Properties | None:
+    path = f"{place.folder}/{name}"
+    content = modal_api.read_volume_file(place.environment, place.volume, path)
+    try:
+        record = json.loads(content or b"")
+    except ValueError:
+        return None
+    return {**record, "file": path} if isinstance(record, dict) and record.get("format") == FORMAT else None
 
 
 def config_commit(folder: Path) -> Properties | None:

@@ -67,9 +67,7 @@ class SmokeTestProvider(Provider):
         )
 
     def create(self, props: Properties) -> CreateResult:
-        # A stack made anew over weights that were kept: their records tell how well they answered.
-        before = release_files.last_quality(_place(props)) if props.get("quality") else None
-        return CreateResult(props["app"], self._test(props, int(props["adoptedVersion"]), before))
+        return CreateResult(props["app"], self._test(props, int(props["adoptedVersion"]), None))
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         # A test that failed left its outputs as they were: they name the last version that passed.
@@ -78,7 +76,7 @@ class SmokeTestProvider(Provider):
     def _test(self, props: Properties, fallback: int, before: Properties | None) -> Properties:
         """Returns the outputs. Raises DeploymentError after going back to version `fallback` (0: there is none).
 
-        `before` are the quality figures of the last version that passed.
+        `before` are the quality figures of the last version that passed, None where the state has none.
         """
         app, version = props["app"], int(props["version"])
         live = modal_api.find_app(props["environment"], app)
@@ -194,6 +192,8 @@ def _measured(props: Properties, endpoint: Endpoint, patience: float, before: Pr
     if not props.get("quality"):
         return None
     wanted, facts = Quality.model_validate(props["quality"]), props["facts"]
+    # A stack made anew over weights that were kept: their records tell how well they answered.
+    before = before or release_files.last_quality(_place(props))
     identity = {
         "commit": facts["model"]["commit"],
         "engine": facts["engine"]["name"],

@@ -11,6 +11,7 @@ from components.api_key import ApiKeyProvider
 from components.dynamic import Properties, compare
 from components.kernels import KernelsProvider
 from components.pipeline_app import PipelineAppProvider
+from components.release_record import ReleaseRecordProvider
 from components.secret import SecretProvider
 from components.serving_app import ServingAppProvider
 from components.smoke_test import SmokeTestProvider
@@ -84,6 +85,11 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (SmokeTestProvider(), SMOKE, {"version": 3.0, "release": "r3"}, (True, [])),
         (SmokeTestProvider(), SMOKE, {"appId": "ap-2", "release": "r3"}, (True, ["appId"])),
         (SmokeTestProvider(), SMOKE, {"autoscaler": {"maxContainers": 5}}, (False, [])),
+        (SmokeTestProvider(), SMOKE, {"quality": {"minRight": 0.9}}, (True, [])),
+        (SmokeTestProvider(), SMOKE, {"facts": {"gpu": "H200:8"}}, (False, [])),  # the release tells of that
+        (ReleaseRecordProvider(), {"app": "glm", "release": "r1"}, {"release": "r2"}, (True, [])),
+        (ReleaseRecordProvider(), {"app": "glm", "release": "r1"}, {"release": Unknown()}, (False, [])),
+        (ReleaseRecordProvider(), {"app": "glm", "release": "r1"}, {"facts": {"scaling": {}}}, (False, [])),
     ],
 )
 def test_verdict(provider: object, olds: Properties, change: Properties, expected: tuple[bool, list[str]]) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +18,8 @@ pytestmark = [pytest.mark.cli, pytest.mark.cloud]
 
 @pytest.fixture(scope="module")
 def project(new_project: Callable[..., Project]) -> Project:
-    return new_project("released")
+    """On vLLM: it compiles nothing ahead, and shares its volume with the Hub's cache."""
+    return new_project("released", "tiny-glm52-local")
 
 
 def releases(project: Project, *arguments: str, code: int = 0) -> str:
@@ -40,7 +40,7 @@ def test_each_deploy_is_on_record(project: Project) -> None:
     assert not outcome.failed, outcome.text
     assert "quality: 3 of 3 answers right, mean log-probability -0." in outcome.text
     assert "version 1 is on record in volume released-weights, releases/released/" in outcome.text
-    project.configure("engineArgs.watchdog-timeout", "600")
+    project.configure("engineArgs.max-num-seqs", "16")
     project.configure("scaling.maxContainers", "3")
     outcome = project.up()
     assert not outcome.failed, outcome.text
@@ -48,13 +48,8 @@ def test_each_deploy_is_on_record(project: Project) -> None:
     record = json.loads(releases(project, "show", "2"))
     assert record["scaling"] == {"bufferContainers": 0, "maxContainers": 3, "minContainers": 0, "scaledownWindow": 300}
     assert record["model"]["commit"] == project.outputs()["commit"]
-    assert record["kernelKey"] == project.outputs()["kernelKey"]
     assert record["quality"]["compared"] == sum(len(answer["tokens"]) for answer in record["quality"]["answers"])
-    files = [
-        row["filename"]
-        for row in json.loads(project.modal("volume", "ls", "--json", "released-weights", "releases/released"))
-    ]
-    assert Counter(name.rpartition("-")[2] for name in files) == {"passed.json": 2}
+    assert record["weights"]["folder"].startswith("hub/models--glm-serving--tiny-glm/snapshots/")
 
 
 def test_a_version_with_another_distribution_is_rolled_back(project: Project) -> None:
@@ -88,10 +83,10 @@ def test_the_list_tells_all_and_which_one_serves(project: Project) -> None:
 def test_a_comparison_shows_what_differs_and_nothing_else(project: Project) -> None:
     rows = [line.split("  ") for line in releases(project, "compare", "1", "2").splitlines()[1:]]
     changed = {row[0].strip(): [cell.strip() for cell in row[1:] if cell.strip()] for row in rows}
-    assert changed["flags.watchdog-timeout"] == ["1200", "600"]
+    assert changed["flags.max-num-seqs"] == ["32", "16"]
     assert changed["scaling.maxContainers"] == ["2", "3"]
     measured = {name for name in changed if name.startswith(("quality.", "smokeTest."))}
-    assert set(changed) - measured == {"flags.watchdog-timeout", "scaling.maxContainers", "release", "version"}
+    assert set(changed) - measured == {"flags.max-num-seqs", "scaling.maxContainers", "release", "version"}
 
 
 def test_a_failed_version_is_not_restored(project: Project) -> None:
