@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,39 @@ def test_a_flipped_byte_on_the_volume_is_found_and_only_that_shard_fetched(proje
     after = project.hub.shard_bytes()
     assert {name for name in after if after[name] > before.get(name, 0)} == {"model-00002-of-00005.safetensors"}
     assert project.up().steps == {}
+
+
+def test_a_schedule_holds_from_the_first_up_on_and_what_it_sets_is_no_drift(project: Project) -> None:
+    live = "import modal; print(modal.Cls.from_name('cycle', 'Server')().serve.autoscaler.settings().min_containers)"
+    yesterday = datetime.now(UTC) - timedelta(1)
+    for index, day in enumerate((yesterday - timedelta(1), yesterday)):
+        project.configure(f"schedule.changes[{index}].cron", f"0 0 {day.day} {day.month} *")
+        project.configure(f"schedule.changes[{index}].minContainers", str(index))
+    project.configure("budget.maxMonthlyUsd", "100000")
+    outcome = project.up()
+    assert outcome.steps == {"app": "update", "schedule": "create", "spend-check": "create"}, outcome.text
+    assert project.python(live) == "1"
+    assert "set by hand" not in project.refresh().text
+    assert project.up().steps == {}
+
+    # By hand back to what is configured, which is not what the schedule has set.
+    project.python("import modal; modal.Cls.from_name('cycle', 'Server')().serve.autoscaler.update(min_containers=0)")
+    project.modal("app", "stop", "--yes", "cycle-schedule")
+    refreshed = project.refresh()
+    assert "the autoscaler was set by hand: minContainers 0 instead of 1" in refreshed.text
+    assert "app cycle-schedule: is stopped" in refreshed.text
+    assert project.up().steps == {"app": "update", "schedule": "create"}
+    assert project.python(live) == "1"
+
+
+def test_without_its_schedule_the_app_has_its_configured_scaling(project: Project) -> None:
+    project.stack.remove_config("schedule")
+    project.stack.remove_config("budget")
+    outcome = project.up()
+    assert outcome.steps == {"app": "update", "schedule": "delete", "spend-check": "delete"}, outcome.text
+    live = "import modal; print(modal.Cls.from_name('cycle', 'Server')().serve.autoscaler.settings().min_containers)"
+    assert project.python(live) == "0"
+    assert "cycle-spend" not in project.modal("app", "list")
 
 
 def test_no_secret_is_found_anywhere(project: Project) -> None:
