@@ -161,8 +161,8 @@ class SmokeTestProvider(Provider):
             nothing = {**autoscaler, "minContainers": 0, "bufferContainers": 0, "scaledownWindow": 2}
             modal_api.update_autoscaler(environment, app, props["ingress"], nothing)
             return (
-                f"{failed}. There is no earlier version to serve: no replica of it is kept. {log}; mend the cause, "
-                "then `pulumi up` again"
+                f"{failed.rstrip(',')}. There is no earlier version to serve: no replica of it is kept. {log}; mend "
+                "the cause, then `pulumi up` again"
             ), None
         # One that never got ready has replaced nobody; one that answers wrongly must not go on while others warm up.
         live = modal_api.roll_back_app(environment, app, fallback, "recreate" if ready else "rolling")
