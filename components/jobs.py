@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from components import interruption, modal_api
 from components.claims import Claim, Claims
 from components.dynamic import DeploymentError, Properties, Report
 
+T = TypeVar("T")
 REPORT_SECONDS = 10
 SILENCE_SECONDS = 60
 LOST_SECONDS = 300
@@ -84,22 +86,28 @@ def run_job(job: Job, report: Report) -> dict[str, Any]:
 
 def _call_of(job: Job, claims: Claims, entries: Any) -> tuple[str | None, bool]:
     """The call to follow and whether we started it; (None, False) while another `up` is about to start it."""
+    claim = _asked(job, claims.latest)
+    if claim is not None:
+        # A result nobody collected may be older than what has happened to the volume since: only a call that still
+        # runs is followed.
+        if claim.call and not over(claim.call, job.environment):
+            return claim.call, False
+        if not claim.call and not claim.expired:
+            return None, False
+    mine = _asked(job, lambda: claims.take(claim))
+    if mine is None:
+        return None, False
+    _asked(job, lambda: entries.pop(f"progress/{job.name}", None))  # of an earlier run
+    if mine.expired:
+        return None, False
+    return _spawn(job, claims, mine)
+
+
+@modal_api.patient
+def _asked(job: Job, question: Callable[[], T]) -> T:
+    """Asks the stack's Dict something that may be asked again."""
     with modal_api.explained(f"job {job.name}", job.environment):
-        claim = claims.latest()
-        if claim is not None:
-            # A result nobody collected may be older than what has happened to the volume since: only a call that
-            # still runs is followed.
-            if claim.call and not over(claim.call, job.environment):
-                return claim.call, False
-            if not claim.call and not claim.expired:
-                return None, False
-        mine = claims.take(claim)
-        if mine is None:
-            return None, False
-        entries.pop(f"progress/{job.name}", None)  # of an earlier run
-        if mine.expired:
-            return None, False
-        return _spawn(job, claims, mine)
+        return question()
 
 
 def _spawn(job: Job, claims: Claims, claim: Claim) -> tuple[str | None, bool]:
@@ -108,15 +116,16 @@ def _spawn(job: Job, claims: Claims, claim: Claim) -> tuple[str | None, bool]:
     except modal_api.Unreachable:
         raise  # it may have been started: nobody else may, as long as the claim holds
     except DeploymentError:
-        claims.give_up(claim)
+        _asked(job, lambda: claims.give_up(claim))
         raise
-    if claims.name_call(claim, call_id):
+    if _asked(job, lambda: claims.name_call(claim, call_id)):
         return call_id, True
     # It took us longer than a claim holds; whoever took over runs the job by now.
     modal_api.cancel_call(call_id, job.environment)
     return None, False
 
 
+@modal_api.patient
 def over(call_id: str, environment: str) -> bool:
     """Whether the call has ended, one way or another."""
     try:

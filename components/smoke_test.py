@@ -143,8 +143,8 @@ class SmokeTestProvider(Provider):
         finally:
             stop.set()
         why = "nor reported why; see its log"
-        if modal_api.waits_for_replica(props["environment"], props["app"], props["ingress"]):
-            why = "Modal has started no container for it (are GPUs of its kind used up?)"
+        if modal_api.replica_is_pending(props["environment"], props["app"]):
+            why = "Modal has not even started its container: GPUs of its kind may be used up"
         raise CheckFailed(f"no replica was ready within {limit:.0f} s, {why}")
 
     def _withdraw(

@@ -45,9 +45,9 @@ from components.modal_api.serving import (
     SERVER_CLASS,
     WEB_METHOD,
     read_autoscaler,
+    replica_is_pending,
     serving_url,
     update_autoscaler,
-    waits_for_replica,
 )
 from components.modal_api.volumes import (
     VolumeFile,
@@ -87,6 +87,7 @@ __all__ = [
     "read_autoscaler",
     "read_entry",
     "read_volume_file",
+    "replica_is_pending",
     "rewrite_secret",
     "roll_back_app",
     "secret_has_keys",
@@ -99,7 +100,6 @@ __all__ = [
     "update_autoscaler",
     "wait_for_call",
     "waits_for_container",
-    "waits_for_replica",
     "write_secret",
     "write_volume_file",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 from components.modal_api.errors import explained, patient
@@ -34,19 +37,18 @@ def read_autoscaler(environment: str, app: str, ingress: str, names: list[str]) 
     return {name: getattr(settings, AUTOSCALER_KEYS[name]) or 0 for name in names}
 
 
-@patient
-def waits_for_replica(environment: str, app: str, ingress: str) -> bool:
-    """Whether no container of the serving app runs, ready or not: Modal has none to give yet, such as one with free
-    GPUs, or none is asked for.
-    """
-    import modal
-
-    with explained(f"app {app}", environment):
-        if ingress == "server":
-            function = modal.Function.from_name(app, SERVER_CLASS, environment_name=environment)
-        else:
-            function = _web_function(environment, app)
-        return not function.get_current_stats().num_total_runners
+def replica_is_pending(environment: str, app: str) -> bool:
+    """Whether Modal has a container of the app in mind and has not started it, such as for want of free GPUs."""
+    # The SDK has no public way to ask; the command line also lists what has not started.
+    finished = subprocess.run(
+        [sys.executable, "-m", "modal", "container", "list", "--json", "--env", environment],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        return False  # only asked to say more about a failure
+    return any(row["app_name"] == app and row["start_time"] == "Pending" for row in json.loads(finished.stdout))
 
 
 AUTOSCALER_KEYS = {

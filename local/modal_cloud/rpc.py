@@ -52,7 +52,8 @@ class Interference(Protocol):
         """Nothing has been done yet."""
 
     async def after(self, name: str, request: Any, response: Any, caller: Caller) -> None:
-        """The call has taken effect; of a stream this is its first response."""
+        """The call has taken effect; of a stream this is its first response, None where
+        it has none."""
 
 
 class Interface:
@@ -97,6 +98,8 @@ class Interface:
                         await interference.after(name, request, response, caller)
                         interference = None
                     await stream.send_message(response)
+                if interference is not None:
+                    await interference.after(name, request, None, caller)
             else:
                 response = await method(request, caller)
                 if interference is not None:

@@ -95,6 +95,29 @@ def test_throttle_holds(hub: RunningHub, tmp_path: Path) -> None:
     assert os.path.getsize(path) / 30_000 < seconds < os.path.getsize(path) / 10_000 + 1
 
 
+def test_a_slow_file_holds_up_no_other(hub: RunningHub, tmp_path: Path) -> None:
+    hub.fault(r"GET .*tokenizer\.json", "slow", bytes_per_second=20_000)
+    took = {}
+    for name in ("tokenizer.json", "config.json"):
+        start = time.monotonic()
+        path = hf_hub_download(REPO, name, cache_dir=tmp_path, endpoint=hub.url, token=hub.token)
+        took[name] = time.monotonic() - start
+        size = os.path.getsize(path)
+        if name == "tokenizer.json":
+            assert took[name] > size / 30_000
+    assert took["config.json"] < took["tokenizer.json"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_ordered_status_is_the_hubs_own_refusal(hub: RunningHub, status: int) -> None:
+    hub.fault("", "status", status=status, times=None)
+    with pytest.raises(HfHubHTTPError) as raised:
+        HfApi(hub.url, hub.token).model_info(REPO)
+    assert raised.value.response.status_code == status
+    assert isinstance(raised.value, GatedRepoError) is (status == 403)
+    assert isinstance(raised.value, RepositoryNotFoundError) is (status in (403, 404))  # a gated one is a subclass
+
+
 @pytest.mark.parametrize(
     ("asked", "status", "length"),
     [("bytes=0-99", 206, 100), ("bytes=-10", 206, 10), ("bytes=99999999-", 416, 0), ("bytes=0-1,5-6", 416, 0)],

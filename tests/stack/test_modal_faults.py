@@ -6,6 +6,7 @@ What else Modal and the Hub can answer is in tests/components/test_modal_api_fau
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -109,6 +110,16 @@ def test_a_refresh_waits_an_outage_out(project: Project, faults: Faults) -> None
     assert not refreshed.failed, refreshed.text
     assert all(fault["hits"] for fault in faults.listed())
     assert set(refreshed.changes) == {"same"}, refreshed.text
+
+
+def test_no_gpus_for_the_next_version(project: Project, faults: Faults) -> None:
+    """Rolling, a version needs as many GPUs again as the one that serves."""
+    faults.gpus("B200", total=8)
+    project.edit_recipe("deadlines", scheduling=2, startup=8, health=7)
+    reason = project.up().reason()
+    assert "no replica was ready within 10 s, Modal has not even started its container: GPUs of its kind may" in reason
+    assert re.search(r"took no traffic and was rolled back: version \d serves", reason), reason
+    assert project.ask().status_code == 200
 
 
 def test_a_destroy_that_is_refused_goes_on_later(project: Project, faults: Faults) -> None:

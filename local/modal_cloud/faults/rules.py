@@ -85,9 +85,8 @@ PHASES = ("start", "ready", "input", "output", "commit", "stop")
 
 @dataclass(kw_only=True)
 class ContainerKill(Rule):
-    """SIGKILL to everything in a container, when it
-    starts (its process runs), is ready (or its port answers), takes an input, is about to hand in an output, commits
-    a volume, or is told to stop; `delay` seconds after that."""
+    """SIGKILL to everything in a container when it starts (its process runs), is ready, takes an input, is about to
+    hand in an output or to commit a volume, or is told to stop; `delay` seconds after that."""
 
     container: str = "*"
     """APP/FUNCTION."""
