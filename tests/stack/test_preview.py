@@ -50,9 +50,11 @@ def pulumi(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_whole_plan_is_shown_and_what_only_the_hub_knows_is_unknown(prod: Path) -> None:
     preview = pulumi(prod, "preview", "--stack", "prod")
     assert preview.returncode == 0, preview.stdout + preview.stderr
-    assert "+ 14 to create" in preview.stdout
+    assert "+ 15 to create" in preview.stdout
     assert "zai-org/GLM-5.1-FP8 on 8×B200 with sglang 0.5.10.post1" in preview.stdout
     assert "0 to 3 replicas at $50.00/h each, down after 900 s idle" in preview.stdout
+    assert "this stack        $12,174" in preview.stdout
+    assert "fits: of 177.6 GiB a GPU" in preview.stdout
     assert "commit   : [unknown]" in preview.stdout
     assert "apiKey   : [secret]" in preview.stdout
 
@@ -85,4 +87,4 @@ def test_a_warning_about_flags_is_logged_and_stops_nothing(prod: Path) -> None:
     assert preview.returncode == 0, preview.stdout + preview.stderr
     assert "warning: " in preview.stdout
     assert "SGLang #17526" in preview.stdout
-    assert "+ 14 to create" in preview.stdout
+    assert "+ 15 to create" in preview.stdout
