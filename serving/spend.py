@@ -40,7 +40,7 @@ def check(params: SpendParams, now: datetime) -> dict[str, Any]:
         raise OverBudget(
             f"{told}, which is over budget.scaleToZeroAtUsd (${limit:,.2f}): {params.serving_app} has no warm replicas "
             "until the month is over; a request still starts one, at most one at a time. Next: pulumi config set "
-            f"--path budget.scaleToZeroAtUsd {2 * limit:g} && pulumi up --refresh; or modal app stop "
+            f"--path budget.scaleToZeroAtUsd {2 * limit:g} && pulumi up; to end all spend: modal app stop "
             f"{params.serving_app}"
         )
     if hold.get() is not None:

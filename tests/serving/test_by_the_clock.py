@@ -121,4 +121,4 @@ def test_replicas_follow_the_clock_and_the_money(own_cloud: LocalCloud) -> None:
         )
     )
     assert warned < held < restored
-    assert "pulumi config set --path budget.scaleToZeroAtUsd 2000 && pulumi up --refresh" in checked
+    assert "pulumi config set --path budget.scaleToZeroAtUsd 2000 && pulumi up" in checked

@@ -18,7 +18,7 @@ def office() -> None:
     print(f"office at {datetime.now(UTC):%Y-%m-%d %H:%M}Z")
 
 
-@app.function(image=image, schedule=modal.Period(hours=36))
+@app.function(image=image, schedule=modal.Period(hours=16))
 def now_and_then() -> None:
     print(f"now and then at {datetime.now(UTC):%Y-%m-%d %H:%M}Z")
 
