@@ -4,7 +4,7 @@ that stand for such a folder have in common.
 No container is started for that. A file that was written after its manifest is suspect even when its size is right,
 and so is one with another date than the listing had when this stack last looked: the job then hashes it again. What
 changes content and keeps size and date is not seen from outside; hashing everything again finds it
-(serving/apps/pipeline.py, `rehash`).
+(`weightsRehash`).
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ class LlmStack(pulumi.ComponentResource):
         smoke_test: bool = True,
         retain_weights: bool = True,
         protect_weights: bool = False,
+        weights_rehash: int = 0,
         configuration: Mapping[str, Any] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -147,6 +148,7 @@ class LlmStack(pulumi.ComponentResource):
             layout=recipe.download.layout,
             sentinel=SENTINEL,
             estimate=estimates.download(recipe, capacity),
+            rehash=weights_rehash,
             retain=retain_weights,
             opts=self._child(protected),
         )

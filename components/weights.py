@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pulumi
-from pulumi.dynamic import CreateResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
 from components import ownership
 from components.artifacts import Artifact, ArtifactProvider
@@ -20,6 +22,7 @@ INPUTS = (
     "layout",
     "sentinel",
     "estimate",
+    "rehash",
     "retain",
 )
 
@@ -39,22 +42,33 @@ class WeightsProvider(ArtifactProvider):
     def found(self, artifact: Artifact) -> Properties:
         return {"suspects": artifact.suspects}
 
+    def diff(self, id_: str, olds: Properties, news: Properties) -> DiffResult:
+        result = super().diff(id_, olds, news)
+        result.changes = result.changes or _is_to_be_hashed_again(olds, news)
+        return result
+
     def create(self, props: Properties) -> CreateResult:
         outs = self._download(props, props["revision"])
         outs["owner"] = ownership.take(props["environment"], props["volume"], outs["folder"])
         return CreateResult(f"{props['volume']}/{props['repo']}@{outs['commit']}", outs)
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        if not olds.get("problems"):
+        rehash = _is_to_be_hashed_again(olds, news)
+        if not (olds.get("problems") or rehash):
             return UpdateResult({**olds, **inputs_of(news, INPUTS)})
         # The commit that is served, even where the branch has moved on: this is a repair, not an upgrade.
-        outs = self._download(news, olds["commit"], olds.get("suspects"))
+        outs = self._download(news, olds["commit"], suspects=olds.get("suspects") or [], rehash=rehash)
         return UpdateResult({**outs, "owner": olds["owner"]})
 
-    def _download(self, props: Properties, revision: str, suspects: list[str] | None = None) -> Properties:
-        say("weights", f"{props['repo']}@{revision}: {props['estimate']}")
+    def _download(
+        self, props: Properties, revision: str, *, suspects: Sequence[str] = (), rehash: bool = False
+    ) -> Properties:
+        also = ", every file hashed again" if rehash else ""
+        say("weights", f"{props['repo']}@{revision}: {props['estimate']}{also}")
         name = f"weights/{props['repo']}@{revision}"
-        job = Job.of(props, "download_model", name, revision=revision, suspects=suspects or [])
+        # One that runs already was asked something else.
+        name += f" hashed again, {props['rehash']:.0f}" if rehash else ""
+        job = Job.of(props, "download_model", name, revision=revision, suspects=list(suspects), rehash=rehash)
         done = run_job(job, lambda line: say("weights", line.removeprefix("weights: ")))
         if done["skipped"]:
             say("weights", f"{done['files']} files · {done['bytes'] / 1e9:.2f} GB already on the volume, checked")
@@ -78,6 +92,10 @@ class WeightsProvider(ArtifactProvider):
         }
         artifact = self.inspect(outs)
         return {**outs, "dates": artifact.dates if artifact else {}}
+
+
+def _is_to_be_hashed_again(olds: Properties, news: Properties) -> bool:
+    return (olds.get("rehash") or 0) != (news.get("rehash") or 0)
 
 
 class ModelWeights(Resource, module="modal", name="ModelWeights"):
@@ -107,11 +125,12 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
         layout: str,
         sentinel: str,
         estimate: str,
+        rehash: int = 0,
         retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`revision` is a branch, tag or commit; `layout` is the recipe's; `estimate` says size, minutes and dollars
-        before the job runs; with `retain` the files outlive their resource.
+        before the job runs; another `rehash` reads everything again; with `retain` the files outlive their resource.
         """
         props = {
             "environment": environment,
@@ -123,6 +142,7 @@ class ModelWeights(Resource, module="modal", name="ModelWeights"):
             "layout": layout,
             "sentinel": sentinel,
             "estimate": estimate,
+            "rehash": rehash,
             "retain": retain,
         }
         outputs = ("commit", "folder", "files", "bytes", "manifestSha256", "problems", "suspects", "dates", "owner")

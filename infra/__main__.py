@@ -54,6 +54,7 @@ stack = LlmStack(
     smoke_test=settings.smoke_test == "onDeploy",
     retain_weights=settings.retain_weights,
     protect_weights=settings.protect_weights,
+    weights_rehash=settings.weights_rehash,
     configuration=describe(settings),
 )
 

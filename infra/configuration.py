@@ -44,6 +44,7 @@ class Configuration(Data):
     smoke_test: Literal["onDeploy", "never"] = "onDeploy"
     retain_weights: bool = True
     protect_weights: bool = False
+    weights_rehash: int = 0
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Flags that the stack file sets; the recipe has them merged in."""
 
@@ -69,6 +70,7 @@ def describe(settings: Settings) -> dict[str, Any]:
         smoke_test=settings.smoke_test,
         retain_weights=settings.retain_weights,
         protect_weights=settings.protect_weights,
+        weights_rehash=settings.weights_rehash,
         engine_args=settings.engine_args,
     ).to_json()
 

@@ -91,6 +91,7 @@ class StackConfig(Data):
     smoke_test: Literal["onDeploy", "never"] = "onDeploy"
     retain_weights: bool = True
     protect_weights: bool = False
+    weights_rehash: int = Field(0, ge=0)
     engine_args: dict[str, FlagValue | None] = Field(default_factory=dict)
 
     @field_validator("region", mode="before")
@@ -123,6 +124,8 @@ class Settings:
     smoke_test: Literal["onDeploy", "never"]
     retain_weights: bool
     protect_weights: bool
+    weights_rehash: int
+    """Another number: the next `up` hashes every file of the weights again."""
     engine_args: Mapping[str, FlagValue | None]
     """Flags that the stack file sets; `recipe` has them merged in."""
     warnings: list[str]
@@ -189,6 +192,7 @@ def load_settings(
         smoke_test=parsed.smoke_test,
         retain_weights=parsed.retain_weights,
         protect_weights=parsed.protect_weights,
+        weights_rehash=parsed.weights_rehash,
         engine_args=parsed.engine_args,
         warnings=[*warnings, *schedule.warnings(parsed.schedule, parsed.keep_warm, datetime.now(UTC))],
     )

@@ -54,6 +54,7 @@ def take_over(
                 print_line(f"[download] {problem}: not taken over, fetched instead")
             if time.monotonic() >= next_line:
                 next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+                ledger.save()  # reading 700 GB takes minutes, which the end of this container shall not cost again
                 report(transfer_line("weights", done, len(candidates), read, total, rate.add(read)))
     ledger.save()
     how = f"{moved} of them moved" if moved else "they stay there, too"

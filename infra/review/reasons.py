@@ -139,7 +139,10 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "hf-secret": ("hfToken", "secrets.huggingFace", "environment"),
     "api-key": ("apiKey", "apiKeyRotation"),
     "api-secret": ("apiKey", "secrets.apiKey", "environment"),
-    "weights": ("model.repo", "model.revision", "download.layout", "volumes.weights", "environment", "retainWeights"),
+    "weights": (
+        *("model.repo", "model.revision", "download.layout", "volumes.weights", "environment"),
+        *("retainWeights", "weightsRehash"),
+    ),
     "smoke-test": ("smokeTest", "quality"),
     "schedule": ("schedule", "keepWarm", "scaling."),
     "spend-check": ("budget", "schedule", "scaling."),

@@ -62,6 +62,9 @@ def verdict(provider: object, olds: Properties, **changes: object) -> tuple[bool
         (WeightsProvider(), {"revision": "main", "problems": []}, {"estimate": "x"}, (False, [])),
         (WeightsProvider(), {"revision": "main", "problems": ["a is missing"]}, {}, (True, [])),
         (WeightsProvider(), {"revision": "main", "problems": []}, {"revision": "v2"}, (True, ["revision"])),
+        (WeightsProvider(), {"revision": "main", "problems": [], "rehash": 0.0}, {"rehash": 1}, (True, [])),
+        (WeightsProvider(), {"revision": "main", "problems": []}, {"rehash": 0}, (False, [])),  # an older state
+        (SecretProvider(), {"name": "s", "keys": ["A"], "problems": ["has no A any more"]}, {}, (True, [])),
         (KernelsProvider(), {"key": "a", "problems": ["marker is missing"]}, {}, (True, [])),
         (KernelsProvider(), {"key": "a", "problems": []}, {"key": Unknown()}, (True, ["key"])),
         (KernelsProvider(), {"problems": [], "proven": False, "proofTimeout": 60.0, "timeout": 60}, {}, (False, [])),

@@ -25,6 +25,7 @@ NUMBERS: dict[str, tuple[float, float | None]] = {
     "scaling.targetConcurrency": (1, 1000),
     "scaling.maxConcurrency": (1, 1000),
     "apiKeyRotation": (0, None),
+    "weightsRehash": (0, None),
     "apiKeyGrace": (0, 30 * 86400),
     "budget.maxMonthlyUsd": (0.01, None),
     "budget.scaleToZeroAtUsd": (0.01, None),
