@@ -6,7 +6,6 @@ One stack goes through all rows of docs/life-cycles.md; several things are wrong
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +92,8 @@ def test_shards_scaling_and_a_stopped_pipeline_are_mended_without_a_restart(proj
 
     status, text = check(project)
     assert status != 0
+    assert f"{shard(1)} is missing" in text
+    assert "no changes were expected" in text
     assert "Traceback" not in text
     outcome = mend(
         project,
@@ -110,49 +111,54 @@ def test_shards_scaling_and_a_stopped_pipeline_are_mended_without_a_restart(proj
     assert project.ask().status_code == 200
 
 
-def test_a_lost_kernel_and_another_app_under_the_name(project: Project) -> None:
-    key, fetched = project.outputs()["kernelKey"], project.hub.shard_bytes()
-    listed = project.modal("volume", "ls", "drift-kernels", f"{key}/deep_gemm")
-    kernel = re.findall(rf"{key}/\S+", listed)[0]
-    project.modal("volume", "rm", "-r", "drift-kernels", kernel)
+def test_another_app_under_the_name_a_deleted_secret_and_one_without_its_key(project: Project) -> None:
     project.python("import modal; modal.App('drift', include_source=False).deploy()")
-    outcome = mend(project, f"{kernel.removeprefix(key + '/')}", "version 2 is live", "this stack deployed version 1")
-    assert set(outcome.steps) == {"kernels", "verification", "app", "smoke-test"}, outcome.text
-    assert project.hub.shard_bytes() == fetched
-    assert project.ask().status_code == 200
-
-
-def test_a_deleted_secret_one_without_its_key_and_a_roll_back(project: Project) -> None:
     project.modal("secret", "delete", "drift-key", "--yes")
     project.modal("secret", "create", "--force", "drift-hf", "OTHER=1")
-    project.modal("app", "rollback", "drift", "v1")
     outcome = mend(
-        project, "secret drift-key: is gone", "secret drift-hf: has no HF_TOKEN any more", "version 4 is live"
+        project,
+        "secret drift-key: is gone",
+        "secret drift-hf: has no HF_TOKEN any more",
+        "version 2 is live, deployed or rolled back to by hand; this stack deployed version 1",
     )
     assert set(outcome.steps) == {"api-secret", "hf-secret", "pipeline", "app", "smoke-test"}, outcome.text
     assert project.ask().status_code == 200
 
 
-def test_a_deleted_kernels_volume_and_a_secret_with_a_key_too_many(project: Project) -> None:
-    fetched = project.hub.shard_bytes()
-    project.modal("volume", "delete", "drift-kernels", "--yes")
+def test_a_roll_back_and_a_secret_with_a_key_too_many(project: Project) -> None:
+    project.modal("app", "rollback", "drift", "v1")
     project.python("import modal; modal.Secret.from_name('drift-key').update({'SGLANG_SECRET_SWITCH': '1'})")
-    outcome = mend(
-        project, "volume drift-kernels: is gone", "secret drift-key: has SGLANG_SECRET_SWITCH, which this stack has not"
-    )
-    changed = {"kernels-volume", "kernels", "verification", "api-secret", "pipeline", "app", "smoke-test"}
-    assert set(outcome.steps) == changed, outcome.text
-    assert project.hub.shard_bytes() == fetched
+    words = "secret drift-key: has SGLANG_SECRET_SWITCH, which this stack has not written"
+    outcome = mend(project, "version 4 is live, deployed or rolled back to by hand", words)
+    assert set(outcome.steps) == {"api-secret", "app", "smoke-test"}, outcome.text
     assert project.ask().status_code == 200
 
 
-def test_a_deleted_weights_volume_and_a_stopped_app(project: Project) -> None:
+def test_deleted_volumes_and_a_stopped_app(project: Project) -> None:
     project.modal("app", "stop", "drift", "--yes")
-    project.modal("volume", "delete", "drift-weights", "--yes")
-    outcome = mend(project, "volume drift-weights: is gone", "app drift: is stopped")
-    changed = {"weights-volume", "weights", "verification", "pipeline", "app", "smoke-test"}
-    assert set(outcome.steps) == changed, outcome.text
+    for volume in ("drift-weights", "drift-kernels"):
+        project.modal("volume", "delete", volume, "--yes")
+    gone = [f"volume drift-{name}: is gone, with its content" for name in ("weights", "kernels")]
+    outcome = mend(project, "app drift: is stopped", *gone)
+    made = {"weights-volume", "kernels-volume", "weights", "kernels", "verification", "app", "smoke-test"}
+    assert set(outcome.steps) == made | {"pipeline"}, outcome.text
     assert project.ask().status_code == 200
+
+
+def test_what_no_listing_shows_is_found_by_reading_everything(project: Project) -> None:
+    altered, fetched = on_disk(project, shard(5)), project.hub.shard_bytes()
+    before = altered.stat()
+    altered.write_bytes(bytes(before.st_size))
+    os.utime(altered, ns=(before.st_atime_ns, before.st_mtime_ns))
+    status, text = check(project)
+    assert status == 0, text
+    project.configure("weightsRehash", "1")
+    outcome = project.up()
+    assert not outcome.failed, outcome.text
+    assert "every file hashed again" in outcome.text
+    assert set(outcome.steps) == {"weights", "verification", "app"}, outcome.text
+    now = project.hub.shard_bytes()
+    assert {name for name in now if now[name] > fetched[name]} == {shard(5)}
 
 
 def test_in_the_end_nothing_is_left_to_mend(project: Project) -> None:

@@ -138,12 +138,15 @@ def test_the_key_before_can_be_ended_early(project: Project) -> None:
     assert project.ask().status_code == 200
 
 
-def test_a_deleted_kernel_marker_rebuilds_only_the_kernels(project: Project) -> None:
+def test_a_deleted_marker_and_a_deleted_kernel_rebuild_only_the_kernels(project: Project) -> None:
     key = project.outputs()["kernelKey"]
     fetched = project.hub.shard_bytes()
     project.modal("volume", "rm", "cycle-kernels", f"{key}/.compiled-tiny-glm")
+    kernel = next((project.cloud.dir / "volumes").glob(f"vo-*/{key}/deep_gemm/**/kernel.cubin"))
+    kernel.unlink()
     refreshed = project.refresh()
     assert ".compiled-tiny-glm is missing" in refreshed.text
+    assert f"{kernel.parent.name}/kernel.cubin is missing" in refreshed.text
     outcome = project.up()
     assert not outcome.failed, outcome.text
     assert set(outcome.steps) == {"kernels", "verification", "app"}, outcome.text
