@@ -36,7 +36,7 @@ def kill(target: str, cli: int, backend: str, cloud: Path, chance: random.Random
             return None
         task = chance.choice(sorted(containers))
         return f"{_function(containers[task])} ({len(containers[task])} processes)" if _kill(containers[task]) else None
-    return _kill([process for process in of_backend(backend) if _role(process) == target])
+    return _kill([process for process in of_backend(backend) if role(process) == target])
 
 
 def of_backend(backend: str) -> list[psutil.Process]:
@@ -73,7 +73,8 @@ def _environments() -> list[tuple[psutil.Process, dict[str, str]]]:
     return found
 
 
-def _role(process: psutil.Process) -> str:
+def role(process: psutil.Process) -> str:
+    """Its name in TARGETS; empty for what is none of them."""
     with suppress(psutil.Error):
         arguments = process.cmdline()
         if "pulumi.dynamic" in arguments:
