@@ -263,25 +263,23 @@ class LlmStack(pulumi.ComponentResource):
             opts=self._child(),
         )
         if schedule or keep_warm:
+            scheduled = ScheduleParams(
+                app=scaling_schedule.name_of(recipe.app),
+                stack=owner,
+                serving_app=recipe.app,
+                ingress=ingress,
+                schedule=schedule,
+                min_containers=scaling.min_containers,
+                keep_warm=keep_warm,
+            )
             # After the smoke test: what sets warm replicas does so for a version that answers.
             ScalingSchedule(
                 "schedule",
                 environment=environment,
-                name=scaling_schedule.name_of(recipe.app),
-                params=app.url.apply(
-                    lambda url: _json(
-                        ScheduleParams(
-                            app=scaling_schedule.name_of(recipe.app),
-                            stack=owner,
-                            serving_app=recipe.app,
-                            ingress=ingress,
-                            schedule=schedule,
-                            min_containers=scaling.min_containers,
-                            keep_warm=keep_warm,
-                            url=url if keep_warm else "",
-                        )
-                    )
-                ),
+                name=scheduled.app,
+                params=app.url.apply(lambda url: _json(scheduled.model_copy(update={"url": url})))
+                if keep_warm
+                else _json(scheduled),
                 source=source_digest("serving.apps.schedule"),
                 autoscaler=autoscaler,
                 opts=self._child(depends_on=[tested or app]),

@@ -7,7 +7,7 @@ import json
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 
 from components import modal_api, ownership
-from components.dynamic import Properties, Provider, changed, compare, inputs_of, say
+from components.dynamic import Properties, Provider, changed, compare, inputs_of, known, say
 from components.pipeline_app import another_version, gone
 
 INPUTS = ("environment", "name", "params", "source", "autoscaler")
@@ -23,7 +23,9 @@ class ScheduledAppProvider(Provider):
     """Of the package `serving.apps`."""
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        result = compare(olds, news, replace=("environment", "name"), update=("params", "source", "autoscaler"))
+        # In a preview of another version of the serving app its URL is unknown, but stays the same.
+        update = [name for name in ("params", "source", "autoscaler") if known(news[name])]
+        result = compare(olds, news, replace=("environment", "name"), update=update)
         result.changes = result.changes or olds["liveVersion"] != olds["version"]
         return result
 

@@ -6,7 +6,7 @@
     await cloud.close()
 
 Attributes used across packages (contracts in `seams`): folders, settings, apps, functions, calls, tasks, logs, volumes,
-endpoints, runtime, scheduler, ingress, faults, handlers(task_id).
+endpoints, runtime, scheduler, ingress, schedules, billing, faults, handlers(task_id).
 """
 
 from __future__ import annotations

@@ -165,6 +165,16 @@ class Scheduler(Protocol):
     def settings_changed(self, function_id: str) -> None:
         """`cloud.functions.settings(function_id)` differs from before (autoscaler update)."""
 
+    # -- from the clock
+    def clock_moved(self) -> None:
+        """Time has passed at once: idle containers may be due."""
+
+    def next_scale_down(self) -> float:
+        """Cloud time at which the next idle container goes; infinity where none does."""
+
+    def settled(self) -> bool:
+        """No container starts or ends."""
+
     # -- from calls
     def inputs_queued(self, function_id: str) -> None:
         """`cloud.calls.queued(function_id)` rose."""
