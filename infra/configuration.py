@@ -133,5 +133,9 @@ def _short(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str) and len(value) == 40 and all(c in "0123456789abcdef" for c in value):
         return value[:12]
+    if isinstance(value, list):
+        return ", ".join(_short(item) for item in value) or "none"
+    if isinstance(value, Mapping):  # of a list, such as a schedule's change
+        return " ".join(str(int(item) if isinstance(item, float) else item) for item in value.values())
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"

@@ -29,6 +29,12 @@ def test_a_flag_of_the_stack_file_is_called_by_its_name_there() -> None:
     assert [str(change) for change in found] == ["engineArgs.max-running-requests 48 → 64"]
 
 
+def test_a_schedule_is_told_by_its_changes() -> None:
+    hours = [{"cron": "0 8 * * MON-FRI", "minContainers": 1}, {"cron": "0 20 * * MON-FRI", "minContainers": 0}]
+    found = changes(prod().to_json(), prod(schedule={"changes": hours}).to_json())
+    assert "schedule.changes not set → 0 8 * * MON-FRI 1, 0 20 * * MON-FRI 0" in [str(change) for change in found]
+
+
 def test_values_of_the_state_are_compared_as_numbers() -> None:
     old = json.loads(json.dumps(prod().to_json()), parse_int=float)  # as Pulumi keeps them
     assert changes(old, prod().to_json()) == []
