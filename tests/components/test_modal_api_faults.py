@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components import modal_api
+from components import jobs, modal_api
 from components.dynamic import DeploymentError
 from components.modal_api import errors
 from local.faults import Faults
@@ -88,3 +90,47 @@ def test_a_full_volume_is_named(faults: Faults) -> None:
     faults.clear()
     modal_api.write_volume_file("main", "faulty-volume", "a/large", b"123")
     assert modal_api.read_volume_file("main", "faulty-volume", "a/large") == b"123"
+
+
+@pytest.fixture
+def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], modal_api.LiveApp]]:
+    """Deploys an app with a function that takes a job on GPUs."""
+    (tmp_path / "one_job_app.py").write_text(
+        "import modal\n"
+        "app = modal.App('one-job', include_source=False)\n"
+        "image = modal.Image.debian_slim().run_commands('true one-job')\n"
+        "app.function(image=image, name='work', gpu='B200:8', serialized=True)(lambda job: {'job': job['job']})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    yield partial(modal_api.deploy_app, "one_job_app", "{}", "PARAMS", "main", "rolling")
+    modal_api.stop_app("main", "one-job")
+
+
+def test_an_image_that_is_not_built_is_built_by_the_next_try(
+    faults: Faults, deploy: Callable[[], modal_api.LiveApp]
+) -> None:
+    faults.break_image("true one-job", message="registry timed out")
+    with pytest.raises(DeploymentError) as caught:
+        deploy()
+    line = line_of(caught)
+    assert line.startswith("app one-job: an image was not built (")
+    assert "registry timed out" in line
+    assert "just `pulumi up` again" in line
+    assert deploy().version == 1
+
+
+def test_a_job_without_gpus_says_so_and_goes_on_when_there_are_some(
+    faults: Faults, deploy: Callable[[], modal_api.LiveApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy()
+    monkeypatch.setattr(jobs, "REPORT_SECONDS", 1)
+    faults.gpus("B200", total=7)
+    said: list[str] = []
+
+    def report(line: str) -> None:
+        said.append(line)
+        faults.clear()
+
+    job = jobs.Job("main", "one-job", "one-job-jobs", "work", "it", {"job": "it"})
+    assert jobs.run_job(job, report) == {"job": "it"}
+    assert "for Modal to have a container free; `pulumi up` attaches to it again" in said[0]
