@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -13,6 +14,8 @@ from pydantic import Field, field_validator
 
 from serving.cron import Cron, instants_of
 from serving.recipe_sections import Data
+
+_MIDNIGHT = re.compile(r"[T ]00:00:00(Z| \+0000 UTC)$")
 
 
 def zone_of(name: str) -> str:
@@ -55,9 +58,9 @@ class Schedule(Data):
     @field_validator("until", mode="before")
     @classmethod
     def _until_is_a_day(cls, value: Any) -> Any:
-        """YAML readers may hand a day over as its midnight."""
+        """Pulumi reads a day without quotes as its midnight, and writes it so: 2027-01-31 00:00:00 +0000 UTC."""
         try:
-            return date.fromisoformat(value.removesuffix("T00:00:00Z")) if isinstance(value, str) else value
+            return date.fromisoformat(_MIDNIGHT.sub("", value)) if isinstance(value, str) else value
         except ValueError:
             raise ValueError("must be a day such as 2027-01-31") from None
 

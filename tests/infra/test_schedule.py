@@ -194,6 +194,13 @@ def test_what_is_right_is_taken() -> None:
     assert any(text.startswith("keepWarm: its pings") for text in loaded.warnings)
 
 
+@pytest.mark.parametrize("until", ["2027-01-31", "2027-01-31T00:00:00Z", "2027-01-31 00:00:00 +0000 UTC"])
+def test_an_end_is_a_day_however_yaml_readers_hand_it_over(until: str) -> None:
+    loaded = load({**RECIPE, "schedule": {"changes": BUSINESS_HOURS, "until": until}})
+    assert loaded.schedule is not None
+    assert str(loaded.schedule.until) == "2027-01-31"
+
+
 def test_an_end_in_the_past_and_an_hour_that_clocks_leave_out_are_warned_of() -> None:
     night = Schedule.model_validate(
         {
