@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serving.schedule import Schedule
+if TYPE_CHECKING:
+    from serving.schedule import Schedule
 
 COUNT = "minContainers"
 
@@ -22,6 +23,8 @@ def holding(autoscaler: dict[str, Any], schedule: str, moment: datetime | None =
     """
     settings = {key: int(value) for key, value in autoscaler.items()}
     if schedule:
+        from serving.schedule import Schedule
+
         count = Schedule.model_validate_json(schedule).count_at(moment or datetime.now(UTC))
         if count is not None:
             settings[COUNT] = count

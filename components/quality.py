@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.endpoint import CheckFailed, Endpoint, WrongAnswer, is_right, text_of
-from serving.recipe_sections import Quality
+
+if TYPE_CHECKING:
+    from serving.recipe_sections import Quality
 
 TOP = 5
 """How many of the likeliest tokens are asked for at each place; vLLM gives 20 at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
@@ -10,7 +10,9 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from components import modal_api, release_files
 from components.dynamic import Properties, Provider, changed, inputs_of, known, say
 from components.release_files import Place
-from serving.recipe import Recipe
+
+if TYPE_CHECKING:
+    from serving.recipe import Recipe
 
 INPUTS = ("environment", "app", "volume", "appId", "version", "release", "facts", "seconds", "quality")
 OF_A_DEPLOY = ("environment", "app", "volume", "release")

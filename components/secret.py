@@ -15,7 +15,6 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from components import modal_api, ownership
 from components.dynamic import DeploymentError, Properties, Provider, changed, compare, inputs_of, say
-from serving.engines import previous_key
 
 INPUTS = ("environment", "name", "keys", "values", "setWith", "stack", "shared", "ambient", "grace")
 
@@ -123,6 +122,8 @@ def _problems(outs: Properties, found: set[str]) -> list[str]:
 
 
 def _no_value_before(props: Properties) -> dict[str, str]:
+    from serving.engines import previous_key
+
     return {} if props.get("grace") is None else previous_key.NOBODY
 
 
@@ -130,6 +131,8 @@ def _value_before(olds: Properties, news: Properties) -> dict[str, str]:
     """Nothing where what the secret says of it already stays true."""
     if news.get("grace") is None or not (changed(olds, news, ["values"]) or _ends_grace(olds, news)):
         return {}
+    from serving.engines import previous_key
+
     (value,) = (olds.get("values") or {"": ""}).values()
     return previous_key.for_secret(value, news["grace"]) if value and news["grace"] else previous_key.NOBODY
 

@@ -25,7 +25,6 @@ from components.endpoint import (
 )
 from components.release_files import Place
 from components.release_record import record_of
-from serving.recipe_sections import Quality
 
 INPUTS = (
     "environment",
@@ -191,6 +190,8 @@ def _measured(props: Properties, endpoint: Endpoint, patience: float, before: Pr
     """The quality figures, None where the recipe wants none. Raises CheckFailed past a threshold."""
     if not props.get("quality"):
         return None
+    from serving.recipe_sections import Quality
+
     wanted, facts = Quality.model_validate(props["quality"]), props["facts"]
     # A stack made anew over weights that were kept: their records tell how well they answered.
     before = before or release_files.last_quality(_place(props))
