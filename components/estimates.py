@@ -10,6 +10,9 @@ from serving.recipe import Recipe
 DOWNLOAD_GB_A_SECOND = (0.4, 0.2)
 """The published guide's 30 to 60 minutes for 700 GB."""
 
+READ_GB_A_SECOND = (3.0, 1.0)
+"""Of a volume, as Modal says."""
+
 
 def plan(recipe: Recipe, scaling: Scaling, ingress: str, capacity: Capacity) -> str:
     """What this stack is, in one line."""

@@ -105,6 +105,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
 
 
 Path = tuple[str, ...]
+_OF_CAPACITY: dict[Path, str] = {("capacity", "regions"): "region", ("capacity", "routingRegion"): "routingRegion"}
+"""A stack file has these beside `capacity`."""
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -118,7 +120,7 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 def _written(path: Path, arguments: set[str]) -> str:
     if path[0] != "recipe":
-        return ".".join(path)
+        return _OF_CAPACITY.get(path) or ".".join(path)
     if path[1:] == ("name",):
         return "recipe"
     if path[1:3] == ("engine", "flags"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.estimates import DOWNLOAD_GB_A_SECOND, download_second, replica_seconds
+from components.estimates import DOWNLOAD_GB_A_SECOND, READ_GB_A_SECOND, download_second, replica_seconds
 from components.serving_app import DEPLOYED, IDENTITY
 from infra.configuration import Configuration
 from infra.costs import always_warm, cut_over
@@ -69,8 +69,13 @@ def _weights(step: Step, configuration: Configuration) -> Effort:
     recipe = configuration.recipe
     fast, slow = (recipe.model.size_gb / rate for rate in DOWNLOAD_GB_A_SECOND)
     price = download_second(recipe, configuration.capacity)
+    if step.kind == "update" and step.outputs.get("problems"):
+        return Effort((0, slow), (0, slow * price), "repair")
+    if step.kind == "update" and step.old.get("rehash") != step.new.get("rehash"):
+        usual, longest = (recipe.model.size_gb / rate for rate in READ_GB_A_SECOND)
+        return Effort((usual, longest), (usual * price, longest * price), "hash again")
     if step.kind == "update":
-        return Effort((0, slow), (0, slow * price), "repair") if step.outputs.get("problems") else Effort()
+        return Effort()
     return Effort((fast, slow), (fast * price, slow * price))
 
 

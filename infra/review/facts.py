@@ -28,7 +28,7 @@ def cut_over_lines(configuration: Configuration, changes: list[Change], *, rotat
     over, gpu = cut_over(configuration), configuration.recipe.gpu
     node = f"{gpu.count}×{gpu.type}"
     (least, most), start = over.extra, minutes(over.seconds)
-    if moved and any(change.key == "capacity.routingRegion" for change in changes):
+    if moved and any(change.key == "routingRegion" for change in changes):
         lines = [
             f"the app is deleted first (Modal fixes its routing region with the first deploy): no service for {start}"
         ]

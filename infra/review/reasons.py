@@ -174,8 +174,8 @@ def _kernels(configuration: Configuration) -> Relevant:
     return relevant
 
 
-_APP = ("scaling.", "schedule", "ingress", "proxyAuth", "capacity.gpuFallbacks", "capacity.region",
-        "capacity.routingRegion", "environment", "model.revision")  # fmt: skip
+_APP = ("scaling.", "schedule", "ingress", "proxyAuth", "capacity.gpuFallbacks", "region",
+        "routingRegion", "environment", "model.revision")  # fmt: skip
 
 
 def _app(configuration: Configuration) -> Relevant:

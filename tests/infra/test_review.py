@@ -13,6 +13,7 @@ from infra.review.efforts import Effort, effort, new_version, with_what_follows
 from infra.review.events import UNKNOWN, Step, read_events
 from infra.review.reasons import reasons
 from infra.review.table import Review, Row
+from infra.settings import StackConfig
 from tests.infra.test_policies import facts
 
 
@@ -27,6 +28,20 @@ def why(step: Step, old: Configuration, new: Configuration) -> list[str]:
 def test_a_flag_of_the_stack_file_is_called_by_its_name_there() -> None:
     found = changes(prod().to_json(), prod(engineArgs={"max-running-requests": 64}).to_json())
     assert [str(change) for change in found] == ["engineArgs.max-running-requests 48 → 64"]
+
+
+def test_every_key_of_a_stack_file_is_among_what_a_review_compares() -> None:
+    told_otherwise = {"region": "capacity", "routingRegion": "capacity"}
+    without_effect = {"allowColdStart503", "gpuSnapshot"}  # they let a configuration pass, or never do
+    keys = {field.alias or name for name, field in StackConfig.model_fields.items()} - without_effect
+    compared = {field.alias or name for name, field in Configuration.model_fields.items()}
+    assert {told_otherwise.get(key, key) for key in keys} <= compared
+
+
+def test_a_region_is_called_as_in_the_stack_file() -> None:
+    (change,) = changes(prod().to_json(), prod(region=["eu"]).to_json())
+    assert str(change) == "region none → eu"
+    assert why(Step("app", "update", {"params": "1"}, {"params": "2"}), prod(), prod(region=["eu"])) == [str(change)]
 
 
 def test_a_schedule_is_told_by_its_changes() -> None:
