@@ -1,7 +1,7 @@
 """ScalingSchedule: warm replicas by the clock, set from a small Modal app of its own (serving/apps/schedule.py).
 
-The count that holds at the moment is the serving app's own affair (components/serving_app.py): each deploy of it
-carries that count, so that nothing waits for the next change.
+Each deploy of the serving app carries the count of its moment (components/serving_app.py), so that nothing waits for the
+next change.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 
 import pulumi
-from pulumi.dynamic import Resource
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from components import modal_api
-from components.autoscaling import holding
+from components.autoscaling import COUNT, holding
 from components.dynamic import Properties, say
 from components.scheduled_app import INPUTS, OUTPUTS, ScheduledAppProvider
 
@@ -29,6 +29,16 @@ def withdraw(environment: str, serving_app: str) -> None:
 class ScalingScheduleProvider(ScheduledAppProvider):
     MODULE = "schedule"
 
+    def create(self, props: Properties) -> CreateResult:
+        created = super().create(props)
+        _apply_now(props)
+        return created
+
+    def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
+        updated = super().update(id_, olds, news)
+        _apply_now(news)
+        return updated
+
     def delete(self, _id: str, props: Properties) -> None:
         params = json.loads(props["params"])
         app = params["servingApp"]
@@ -42,6 +52,17 @@ class ScalingScheduleProvider(ScheduledAppProvider):
         except modal_api.Absent:
             return
         say(f"app {props['name']}", f"stopped, {app} has its configured scaling again")
+
+
+def _apply_now(props: Properties) -> None:
+    """A change may have come since the serving app was deployed with the count of that moment: a smoke test takes its
+    time, and there was no app yet, or the one of the schedule before.
+    """
+    params = json.loads(props["params"])
+    if params.get("schedule"):
+        count = holding(props["autoscaler"], json.dumps(params["schedule"]))[COUNT]
+        modal_api.update_autoscaler(props["environment"], params["servingApp"], params["ingress"], {COUNT: count})
+        say(f"app {props['name']}", f"{COUNT} {count} by the schedule, as of now")
 
 
 class ScalingSchedule(Resource, module="modal", name="ScalingSchedule"):
