@@ -1,7 +1,7 @@
 """ScalingSchedule: warm replicas by the clock, set from a small Modal app of its own (serving/apps/schedule.py).
 
-Each deploy of the serving app carries the count of its moment (components/serving_app.py), so that nothing waits for the
-next change.
+Each deploy of the serving app carries the count of its moment (components/serving_app.py), so that nothing waits for
+the next change.
 """
 
 from __future__ import annotations
