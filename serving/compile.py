@@ -3,9 +3,10 @@
 Compiled in place, in the folder from which serving reads: Triton and FlashInfer record absolute paths inside their
 caches, so a finished cache must not be renamed. What makes it complete is the marker, written after everything else
 is on the volume; a run that was cut off leaves no marker and the next one goes on with the kernels it finds. After the
-compile tool come two or three starts of the server (serving/kernel_proof.py): proven is what a start showed to be
-complete. An artifact that was not is complete all the same and serves, with the engine's own pass over all shapes; the
-next run makes the proof alone, beside the replicas that serve from it, and never takes its marker away.
+compile tool come two or three starts of the server (serving/kernel_proof.py): proven are GEMM kernels that a start
+showed to be complete. An artifact whose kernels were not is complete all the same and serves, with the engine's own
+pass over all shapes; the next run makes the proof alone, beside the replicas that serve from it, and never takes its
+marker away.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from serving.engine_process import EngineProcess
 from serving.engines import EngineModule, engine_for
 from serving.errors import ServingError
 from serving.exit_status import explain
-from serving.kernel_artifact import complete, kernel_files, refuse_incomplete, renew
+from serving.kernel_artifact import GEMM_CACHE, complete, kernel_files, refuse_incomplete, renew
 from serving.kernel_log import KernelLog
-from serving.kernel_proof import Start, fill_and_prove, prove_again
+from serving.kernel_proof import Start, fill_and_prove, prove_again, reasons
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify, last_words
 from serving.manifest import MANIFEST, KernelsManifest, write_atomically, write_manifest, written_again
@@ -132,8 +133,7 @@ def compile_kernels(
             files=files,
             bytes=sum(f.size for f in files),
             seconds=round(seconds, 3),
-            proven=not uncovered,
-            uncovered=uncovered[:_MOST_UNCOVERED],
+            **_proof(uncovered, module),
         )
         write_manifest(manifest, folder)
         commit_volume()
@@ -142,7 +142,7 @@ def compile_kernels(
         commit_volume()
     report(
         f"kernels: {len(files)} files · {size_text(manifest.bytes)} · {seconds:.0f} s on {hardware} · "
-        f"${per_second * seconds:.2f} · {_proof_text(manifest, uncovered)}"
+        f"${per_second * seconds:.2f} · {_proof_text(uncovered, module)}"
     )
     return _result(manifest, seconds=manifest.seconds, skipped=False)
 
@@ -173,20 +173,30 @@ def _prove_again(
     except ServingError as error:
         uncovered = [f"the start to prove it failed: {error}"]
     took = time.monotonic() - began
-    files = kernel_files(folder, engine_for(recipe))
+    module = engine_for(recipe)
+    files = kernel_files(folder, module)
     if not uncovered or files != done.files:
         more = {"files": files, "bytes": sum(file.size for file in files)}
-        proof = {"proven": not uncovered, "uncovered": uncovered[:_MOST_UNCOVERED]}
-        done = done.model_copy(update={**more, **proof})
+        done = done.model_copy(update={**more, **_proof(uncovered, module)})
     renew(done, folder, folder / recipe.compiling.marker)
-    report(f"kernels: {took:.0f} s · ${per_second * took:.2f} · {_proof_text(done, uncovered)}")
+    report(f"kernels: {took:.0f} s · ${per_second * took:.2f} · {_proof_text(uncovered, module)}")
     return _result(done, seconds=took, skipped=False)
 
 
-def _proof_text(manifest: KernelsManifest, uncovered: list[str]) -> str:
-    if manifest.proven:
+def _proof(uncovered: list[str], module: EngineModule) -> dict[str, Any]:
+    """As a manifest says it, reasons against the proof first."""
+    against = reasons(uncovered, set(module.cache_folders().values()) - {GEMM_CACHE})
+    entries = [*against, *(entry for entry in uncovered if entry not in against)]
+    return {"proven": not against, "uncovered": entries[:_MOST_UNCOVERED]}
+
+
+def _proof_text(uncovered: list[str], module: EngineModule) -> str:
+    proof = _proof(uncovered, module)
+    if not uncovered:
         return "proven complete"
-    return f"not proven complete ({uncovered[0]}): serving keeps the pass over all GEMM shapes"
+    if proof["proven"]:
+        return f"GEMM kernels proven complete; {len(uncovered)} files came to other caches in the last start"
+    return f"not proven complete ({proof['uncovered'][0]}): serving keeps the pass over all GEMM shapes"
 
 
 def _result(manifest: KernelsManifest, *, seconds: float, skipped: bool) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from serving.manifest import (
 )
 from serving.recipe import Recipe
 
+GEMM_CACHE = "deep_gemm"
+"""The one cache folder that SGLang's compile tool and its pass over all GEMM shapes fill."""
+
 _VOLATILE_SUFFIXES = (".lock", ".log", ".tmp", ".partial", ".ninja_log", ".ninja_deps")
 """Files that the caches rewrite whenever they are used: no part of the artifact."""
 
@@ -52,11 +55,11 @@ def renew(manifest: KernelsManifest, folder: Path, marker: Path) -> None:
 
 def refuse_incomplete(recipe: Recipe, key: str, files: list[ManifestFile], module: EngineModule) -> None:
     """Raises ServingError where the compile tool ended well and yet left no kernels, or empty ones."""
-    kernels = [file for file in files if file.path.startswith("deep_gemm/")]
+    kernels = [file for file in files if file.path.startswith(f"{GEMM_CACHE}/")]
     if not kernels:
         variables = ", ".join(module.cache_folders())
         raise ServingError(
-            f"kernels: the compilation ended well but left nothing in {key}/deep_gemm of volume "
+            f"kernels: the compilation ended well but left nothing in {key}/{GEMM_CACHE} of volume "
             f"{recipe.volumes.kernels.name}: this engine version does not honour {variables}. "
             f"Next: check engine.version and engine.image in the recipe {recipe.name}"
         )

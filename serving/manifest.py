@@ -55,9 +55,9 @@ class KernelsManifest(Manifest):
     seconds: float
     """How long the compilation took."""
     proven: bool = False
-    """Whether a start with these kernels compiled nothing. Unknown, so no, of artifacts made before this was asked."""
+    """Whether a start with these compiled no GEMM kernel. Unknown, so no, of artifacts from before the question."""
     uncovered: list[str] = []
-    """What the last proof start still compiled."""
+    """What the last proof start still compiled, or why there was none."""
 
 
 M = TypeVar("M", bound=Manifest)

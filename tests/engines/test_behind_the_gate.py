@@ -1,6 +1,6 @@
 """The same requests to the stand-in and to the real SGLang, both behind the product's gate: status, headers, shapes.
 
-`behind-the-gate.json` is what `python3 -m benchmarks.gpu compare` recorded of sglang 0.5.16 on one H200.
+`behind-the-gate.json` is what `python3 -m benchmarks.gpu ours` recorded of sglang 0.5.16 on one H200.
 """
 
 from __future__ import annotations

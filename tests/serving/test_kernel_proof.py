@@ -12,7 +12,7 @@ from serving import prime
 from serving.compile import compile_kernels
 from serving.engines import sglang
 from serving.errors import ServingError
-from serving.kernel_proof import fill_and_prove, prove_again
+from serving.kernel_proof import fill_and_prove, prove_again, reasons
 from serving.manifest import MANIFEST, KernelsManifest, read_manifest, write_manifest
 from serving.verify import verify
 from tests.serving.conftest import Stack
@@ -147,20 +147,54 @@ def test_a_cache_left_unfilled_is_found_by_the_second_start_and_filled(
     assert verify(stack.recipe, stack.commit, stack.key)["kernel_files"] == len(manifest.files)
 
 
-def test_one_that_could_not_be_proven_is_complete_and_says_so(
-    stack: Stack, container_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("uncovered", "against"),
+    [
+        ([], []),
+        (["triton/A/__grp___get_k_and_s_triton_kernel.json", "tvm-ffi/x.so"], []),
+        (["triton/A/x.cubin", "deep_gemm/cache/kernel.a/kernel.cubin"], ["deep_gemm/cache/kernel.a/kernel.cubin"]),
+        (["tvm-ffi/x.so", "[1/2] /usr/local/cuda/bin/nvcc x"], ["[1/2] /usr/local/cuda/bin/nvcc x"]),
+        (
+            ["triton/A/x.cubin", "kernels.timeout leaves no time for start 3"],
+            ["kernels.timeout leaves no time for start 3"],
+        ),
+        (["the start to prove it failed: triton/x"], ["the start to prove it failed: triton/x"]),
+    ],
+)
+def test_only_what_the_pass_compiles_is_a_reason_to_keep_it(uncovered: list[str], against: list[str]) -> None:
+    assert reasons(uncovered, {"triton", "tvm-ffi", "flashinfer"}) == against
+
+
+@pytest.mark.parametrize(
+    ("uncovered", "proven", "end"),
+    [
+        (
+            ["triton/a.json", "deep_gemm/x.cubin"],
+            False,
+            "not proven complete (deep_gemm/x.cubin): serving keeps the pass over all GEMM shapes",
+        ),
+        (["triton/a.json"], True, "GEMM kernels proven complete; 1 files came to other caches in the last start"),
+    ],
+)
+def test_what_could_not_be_proven_is_complete_and_says_so(
+    stack: Stack,
+    container_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    uncovered: list[str],
+    proven: bool,
+    end: str,
 ) -> None:
-    monkeypatch.setattr("serving.compile.fill_and_prove", lambda start, contents, **more: ["triton/x.cubin"])
+    monkeypatch.setattr("serving.compile.fill_and_prove", lambda start, contents, **more: uncovered)
     lines: list[str] = []
     quiet: dict[str, Any] = {"out": lambda _: None, "commit_volume": lambda: None}
     result = compile_kernels(
         stack.recipe, stack.commit, stack.key, report=lines.append, environment=container_environment, **quiet
     )
-    assert not result["proven"]
-    assert lines[-1].endswith("not proven complete (triton/x.cubin): serving keeps the pass over all GEMM shapes")
+    assert result["proven"] is proven
+    assert lines[-1].endswith(end)
     manifest = read_manifest(KernelsManifest, Path(stack.recipe.kernel_path(stack.key)))
     assert manifest is not None
-    assert manifest.uncovered == ["triton/x.cubin"]
+    assert manifest.uncovered == sorted(uncovered)
 
 
 @pytest.fixture
