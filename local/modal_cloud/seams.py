@@ -177,7 +177,7 @@ class Scheduler(Protocol):
 
     # -- from calls
     def inputs_queued(self, function_id: str) -> None:
-        """`cloud.calls.queued(function_id)` rose."""
+        """`cloud.calls.queued(function_id)` is another number than before."""
 
     def input_finished(self, task_id: str, input_id: str) -> None:
         """The container has put the output (or the input was cancelled): it has one more free slot."""

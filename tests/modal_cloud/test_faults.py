@@ -173,6 +173,9 @@ def test_without_gpus_containers_wait_and_say_so(faults: Faults, app: str, cloud
     assert function("compute").get_current_stats().num_total_runners == 0
     said = cloud.modal("app", "logs", "faulty", "--search", "waiting").stdout
     assert "is waiting to be scheduled on a GPU_B200 worker" in said
+    call.cancel()
+    eventually(lambda: "faulty" not in cloud.modal("container", "list", "--json").stdout)
+    call = function("compute").spawn()
     faults.clear()
     assert call.get(timeout=30) == "B200:8"
 

@@ -245,6 +245,7 @@ class Calls:
             task_id = item.task_id if item.state is InputState.RUNNING else None
             self._life.finish(item, result)
             if task_id is None:
+                self._cloud.scheduler.inputs_queued(item.function_id)  # fewer than before
                 continue
             self.cancellations.add(task_id, item.id)
             if terminate_containers:

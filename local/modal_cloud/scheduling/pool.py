@@ -164,6 +164,9 @@ class Pool:
     def _start_missing(self, current: list[Replica], wanted: int, others_serve: bool) -> float:
         missing = wanted - len(current)
         if missing <= 0:
+            # What still waits for GPUs is not needed any more.
+            for replica in [replica for replica in current if replica.waits_for_gpus][:-missing]:
+                replica.drain()
             return math.inf
         if self._crashes.broken:
             # One at a time, after a pause that grows: it may have been mended from outside (a secret, a volume).
