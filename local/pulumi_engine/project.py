@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import reduce
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +32,12 @@ class Project:
             raise Problem(f"no Pulumi.yaml project file found (searching upwards from {start})")
         document = _load(folder / "Pulumi.yaml")
         name, runtime = document["name"], document["runtime"]
-        if not isinstance(runtime, dict) or runtime["name"] != "python":
-            raise Problem(f"{folder}/Pulumi.yaml: the bundled engine runs Python in a virtualenv only")
+        runtime = runtime if isinstance(runtime, dict) else {"name": runtime}
+        if runtime["name"] != "python":
+            raise Problem(f"{folder}/Pulumi.yaml: the bundled engine runs python, and the runtime is {runtime['name']}")
         declared = {_full(key, name): value for key, value in (document.get("config") or {}).items()}
         defaults = {key: value["default"] for key, value in declared.items() if "default" in value}
-        python = folder / runtime["options"]["virtualenv"] / "bin" / "python"
+        python = folder / runtime.get("options", {}).get("virtualenv", ".venv") / "bin" / "python"
         return cls(folder, name, folder / document.get("main", "."), python, defaults)
 
 
@@ -65,31 +64,24 @@ class Config:
         texts = {key: as_text(bare(value)) for key, value in sorted(values.items())}
         return {key: secret(text) if has_secret(values[key]) else text for key, text in texts.items()}
 
-    def get(self, key: str, *, path: bool) -> Any:
-        """The value with its secrets marked; None where there is none."""
-        return self._decrypted(reduce(_at, self._steps(key, path), self.values))
-
     def set(self, key: str, text: str, *, path: bool, secret: bool) -> None:
         steps = self._steps(key, path)
         value: Any = _scalar(text) if len(steps) > 1 else text
         if secret:
             value = {"secure": crypter(self.ensure_salt()).encrypt(text)}
-        place: Any = self.values
-        for step, following in pairwise(steps):
-            inner = _at(place, step)
-            if not isinstance(inner, dict | list):
-                inner = [] if isinstance(following, int) else {}
-                _put(place, step, inner, key)
-            place = inner
-        _put(place, steps[-1], value, key)
+        self.values = _with(self.values, steps, value)
         self._save()
 
     def remove(self, key: str, *, path: bool) -> None:
         *above, last = self._steps(key, path)
-        place: Any = reduce(_at, above, self.values)
-        if _at(place, last) is not None:
+        place: Any = self.values
+        try:
+            for step in above:
+                place = place[step]
             del place[last]
-            self._save()
+        except (KeyError, IndexError, TypeError):
+            return  # there is none
+        self._save()
 
     def _save(self) -> None:
         """Writes the file. Raises Problem where that would lose a comment below the ones at its top."""
@@ -134,17 +126,14 @@ def _scalar(text: str) -> Any:
     return int(text) if re.fullmatch(r"-?(0|[1-9]\d*)", text) else text
 
 
-def _at(place: Any, step: str | int) -> Any:
-    try:
-        return place[step]
-    except (KeyError, IndexError, TypeError):
-        return None
-
-
-def _put(place: Any, step: str | int, value: Any, key: str) -> None:
-    if isinstance(place, dict) and isinstance(step, str):
-        place[step] = value
-    elif isinstance(place, list) and isinstance(step, int) and step <= len(place):
-        place[step : step + 1] = [value]
-    else:
-        raise Problem(f"{key}: {step} is no place in the value that is there")
+def _with(place: Any, steps: list[str | int], value: Any) -> Any:
+    """The value with another one at a path in it; what is in the way of the path goes."""
+    if not steps:
+        return value
+    first, *rest = steps
+    if isinstance(first, int):
+        items = list(place) if isinstance(place, list) else []
+        items[first : first + 1] = [_with(items[first] if first < len(items) else None, rest, value)]
+        return items
+    entries = place if isinstance(place, dict) else {}
+    return {**entries, first: _with(entries.get(first), rest, value)}
