@@ -92,9 +92,11 @@ def month_lines(new: Configuration, old: Configuration | None, today: date) -> l
     was = ""
     if old is not None and round(month(old, today).expected) != round(ours.expected):
         was = f" (was {sum_of_money(month(old, today).expected)})"
+    count = new.scaling.max_containers
+    everything = f"all {count} replicas" if count > 1 else "the one replica"
     lines = [
         f"this stack      {sum_of_money(ours.expected):>9}{was}, {sum_of_money(ours.idle)} if nobody asks, "
-        f"{sum_of_money(ours.most)} with all {new.scaling.max_containers} replicas all the time"
+        f"{sum_of_money(ours.most)} with {everything} all the time"
     ]
     for name, (hours, meaning) in STRATEGIES.items():
         lines.append(f"{name:<14}  {sum_of_money(hours * price):>9}  {hours:.0f} h of one replica, {meaning}")
