@@ -19,7 +19,7 @@ from serving.health import wait_until_healthy, why_it_died
 from serving.log_pump import LineSink, LogPump
 from serving.recipe import Recipe
 from serving.redaction import Redactor
-from serving.warmup import ask_all_sizes, warm_up
+from serving.warmup import LONGEST_OF_BATCH, ask_all_sizes, warm_up
 
 _BATCHES = (2, 3, 4, 8, 16, 32, 48)
 """Requests at once: kernels have variants by batch, of which the first request is none (docs/gpu.md)."""
@@ -74,7 +74,7 @@ def start_and_ask(
         )
         try:
             warm_up(recipe, api_key="", out=out)
-            ask_all_sizes(recipe, api_key="", batches=_BATCHES, out=out)
+            ask_all_sizes(recipe, api_key="", batches=_BATCHES, longest_of_batch=LONGEST_OF_BATCH, out=out)
         except ServingError as error:
             if engine.exited.wait(5):
                 raise why_it_died(engine, module.TITLE, "answering its first requests") from None

@@ -29,10 +29,11 @@ from serving.redaction import Redactor
 from serving.side_check import SideCheck
 from serving.start_phases import WARM_UP, StartPhases, ready_line
 from serving.verify import check_kernels, check_weights, find_kernels, find_weights
-from serving.warmup import ask_all_sizes, warm_up
+from serving.warmup import LONGEST_OF_BATCH, ask_all_sizes, warm_up
 
 _WARM_BATCHES = (8,)
 """Requests at once in the warm-up: enough for the kernels of larger batches, few enough not to delay a warm start."""
+_WARM_LONGEST = LONGEST_OF_BATCH[-1:]
 
 _PATIENCE = 10.0
 """Seconds to wait for the check of all files once an engine has failed: its message is the better one."""
@@ -270,7 +271,13 @@ class Supervisor:
     def _warm_up(self, engine: EngineProcess) -> None:
         try:
             warm_up(self._recipe, api_key=self._api_key, out=self._out)
-            ask_all_sizes(self._recipe, api_key=self._api_key, batches=_WARM_BATCHES, out=self._out)
+            ask_all_sizes(
+                self._recipe,
+                api_key=self._api_key,
+                batches=_WARM_BATCHES,
+                longest_of_batch=_WARM_LONGEST,
+                out=self._out,
+            )
         except ServingError:
             # A lost connection mostly means that the engine is going down: its own last words say more.
             if engine.exited.wait(timeout=10 if "connection lost" in str(sys.exc_info()[1]) else 0):

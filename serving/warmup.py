@@ -56,7 +56,8 @@ class WarmupRequest:
 # customer's with such a number waited for its compilation: 0.37 instead of 0.15 s (docs/gpu.md). 48 pages are 3,009 to
 # 3,072 tokens, or 189 to 192 blocks of 16.
 PROMPT_SIZES = (60, 200, 900, 1100, 2000, 2400, 3040, 4000, 5100, 7000)
-_LONGEST_OF_BATCH = (2400, 3040)
+LONGEST_OF_BATCH = (2400, 3040)
+"""Of the prompts in a batch the longest: without and with such a number of pages."""
 _OCCUPIES = 4000
 """Tokens of the prompt that keeps the engine busy while the rest of a batch arrives, so that it becomes one batch."""
 _SECONDS_AHEAD = 0.05
@@ -134,8 +135,10 @@ class _Words:
             self._more = counted - words
 
 
-def ask_all_sizes(recipe: Recipe, *, api_key: str, batches: Sequence[int], out: LineSink = print_line) -> None:
-    """One prompt of each size, then so many at once, batch after batch: short ones of unlike lengths and a long one.
+def ask_all_sizes(
+    recipe: Recipe, *, api_key: str, batches: Sequence[int], longest_of_batch: Sequence[int], out: LineSink = print_line
+) -> None:
+    """One prompt of each size, then so many at once, batch after batch: short ones of unlike lengths and each long one.
 
     Raises ServingError.
     """
@@ -148,7 +151,7 @@ def ask_all_sizes(recipe: Recipe, *, api_key: str, batches: Sequence[int], out: 
         _ask(recipe, api_key, size, f"{size}", words)
     fitting = sorted({min(batch, engine.most_requests(recipe)) for batch in batches})
     for at_once in fitting:
-        for long in _LONGEST_OF_BATCH:
+        for long in longest_of_batch:
             prompts = [_OCCUPIES, long, *(20 + 5 * n for n in range(2, at_once))][:at_once]
             fits = [min(size, longest - 1) for size in prompts]
             _ask_together(recipe, api_key, fits, f"{at_once} beside {long}", words)

@@ -11,7 +11,7 @@ from serving.supervisor import Supervisor
 from serving.warmup import PROMPT_SIZES
 from tests.serving.conftest import API_KEY, Stack, processes_with
 
-WARM_UP_REQUESTS = 4 + len(PROMPT_SIZES) + 2 * 8
+WARM_UP_REQUESTS = 4 + len(PROMPT_SIZES) + 8
 
 Make = Callable[..., "Container"]
 

@@ -46,7 +46,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> CountingEngine:
 
 
 def ask(stack: Stack, *batches: int) -> None:
-    warmup.ask_all_sizes(stack.recipe, api_key="", batches=batches, out=lambda _: None)
+    longest = warmup.LONGEST_OF_BATCH
+    warmup.ask_all_sizes(stack.recipe, api_key="", batches=batches, longest_of_batch=longest, out=lambda _: None)
 
 
 def test_a_prompt_has_the_pages_that_triton_makes_a_variant_for(stack: Stack, engine: CountingEngine) -> None:
