@@ -5,11 +5,11 @@ One stack goes through all of it; three clients ask all the time and get nothing
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import modal
 import pytest
 
 from local.faults import Faults
@@ -61,12 +61,13 @@ def in_order(outcomes: list[Outcome], *steps: str) -> bool:
     return places == sorted(places)
 
 
-def secrets(project: Project) -> set[str]:
-    return {row["name"] for row in json.loads(project.modal("secret", "list", "--json"))}
+def secrets() -> set[str | None]:
+    return {secret.name for secret in modal.Secret.objects.list()}
 
 
-def listed(project: Project, volume: str, folder: str = "/") -> str:
-    return project.modal("volume", "ls", volume, folder)
+def listed(volume: str, folder: str = "/") -> set[str]:
+    """Names in a folder of a volume."""
+    return {entry.path.rsplit("/", 1)[-1] for entry in modal.Volume.from_name(volume).listdir(folder)}
 
 
 def test_what_scripts_have_left_is_taken_over(project: Project, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_what_scripts_have_left_is_taken_over(project: Project, tmp_path: Path) 
         "0.06 GB were on the volume already, hashed and recorded, not downloaded again",
     ):
         assert line in outcome.text, outcome.text
-    assert "model-00001-of-00005.safetensors" in listed(project, "swap-weights", "tiny-glm")  # the script's stay
+    assert "model-00001-of-00005.safetensors" in listed("swap-weights", "tiny-glm")  # the script's stay
     assert project.ask().status_code == 200
 
 
@@ -109,7 +110,7 @@ def test_a_new_revision_whose_verification_fails_at_first(project: Project, faul
         "update smoke-test",
         "delete-replaced kernels",
     ), failed.order + outcome.order
-    weights, kernels = listed(project, "swap-weights", "tiny-glm"), listed(project, "swap-kernels")
+    weights, kernels = listed("swap-weights", "tiny-glm"), listed("swap-kernels")
     assert before["commit"] in weights  # retainWeights
     assert after["commit"] in weights
     assert before["kernelKey"] not in kernels
@@ -129,8 +130,8 @@ def test_another_engine_volume_and_secret_with_a_bad_version_at_first(project: P
     failed = project.up()  # not under load: a bad version does answer until it is found out
     assert failed.failed
     assert f"was rolled back: version {before['version']} serves (as version {before['version'] + 2})" in failed.text
-    assert before["kernelKey"] in listed(project, "swap-kernels")
-    assert {"swap-key", "swap-other-key"} <= secrets(project)
+    assert before["kernelKey"] in listed("swap-kernels")
+    assert {"swap-key", "swap-other-key"} <= secrets()
     assert project.ask().status_code == 200
 
     project.edit_recipe("engine", environment=ENVIRONMENT)
@@ -141,10 +142,10 @@ def test_another_engine_volume_and_secret_with_a_bad_version_at_first(project: P
         assert in_order([outcome], "update app", "update smoke-test", f"delete-replaced {old}"), outcome.order
     after = project.outputs()
     assert after["apiKey"] == before["apiKey"]
-    assert after["kernelKey"] in listed(project, "swap-other-kernels")
-    assert "swap-kernels" not in project.modal("volume", "list")
-    assert "swap-other-key" in secrets(project)
-    assert "swap-key" not in secrets(project)
+    assert after["kernelKey"] in listed("swap-other-kernels")
+    assert "swap-kernels" not in {volume.name for volume in modal.Volume.objects.list()}
+    assert "swap-other-key" in secrets()
+    assert "swap-key" not in secrets()
     assert project.hub.shard_bytes() == fetched
 
 
@@ -157,7 +158,7 @@ def test_back_to_a_revision_that_is_still_there(project: Project) -> None:
     assert project.hub.shard_bytes() == fetched
     steps = ("create-replacement weights", "update app", "update smoke-test", "delete-replaced weights")
     assert in_order([outcome], *steps), outcome.order
-    weights = listed(project, "swap-weights", "tiny-glm")
+    weights = listed("swap-weights", "tiny-glm")
     assert before["commit"] not in weights
     assert project.outputs()["commit"] in weights
     assert project.up().steps == {}
