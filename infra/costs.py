@@ -113,12 +113,12 @@ class CutOver:
     """For the old replicas that go on meanwhile: usually (the fewest, the usual start), and at the most."""
 
 
-def cut_over(configuration: Configuration) -> CutOver:
-    """With strategy `rolling`: what serves goes on until the new version's replicas are warm."""
+def cut_over(configuration: Configuration, old: Configuration | None = None) -> CutOver:
+    """With strategy `rolling`: what serves (at the price of `old`) goes on until the new version's replicas are warm."""
     scaling, deadlines = configuration.scaling, configuration.recipe.deadlines
     warm = max(warm_hours(configuration, date.today()), default=scaling.min_containers)
     usual, longest = deadlines.typical_startup or deadlines.startup, deadlines.startup
-    price = replica_hour(configuration) / 3600
+    price = replica_hour(old or configuration) / 3600
     least, most = min(warm, scaling.max_containers), scaling.max_containers
     return CutOver(
         (least, most), (max(least, 1), most), (usual, longest), (least * usual * price, most * longest * price)

@@ -34,7 +34,7 @@ def compose(
         with_what_follows(preview.steps),
         key=lambda step: _ORDER.index(step.name) if step.name in _ORDER else len(_ORDER),
     )
-    rows = [_row(step, changed, new, new_stack=preview.before is None) for step in steps if step.kind != "none"]
+    rows = [_row(step, changed, new, old, new_stack=preview.before is None) for step in steps if step.kind != "none"]
     total = _total(rows)
     review = Review(
         stack=stack,
@@ -50,7 +50,7 @@ def compose(
     if app := next((step for step in steps if replaced_version(step)), None):
         rotates = any(step.name == "api-secret" and step.kind != "none" for step in steps)
         moved = app.kind == "replace"
-        review.facts.append(("Cut-over", facts.cut_over_lines(new, changed, rotates_key=rotates, moved=moved)))
+        review.facts.append(("Cut-over", facts.cut_over_lines(new, old, changed, rotates_key=rotates, moved=moved)))
     warnings = [text.removeprefix("warning: ") for severity, text in preview.messages if severity == "warning"]
     review.facts += [
         ("Replicas", facts.replica_lines(new, old)),
@@ -64,8 +64,8 @@ def compose(
     return review
 
 
-def _row(step: Step, changed: list[Change], new: Configuration, *, new_stack: bool) -> Row:
-    found = effort(step, new)
+def _row(step: Step, changed: list[Change], new: Configuration, old: Configuration | None, *, new_stack: bool) -> Row:
+    found = effort(step, new, old)
     why = reasons(step, changed, new, new_stack=new_stack)
     if len(why) > _MOST_REASONS:
         why = [*why[: _MOST_REASONS - 1], f"and {len(why) - _MOST_REASONS + 1} more settings"]

@@ -24,7 +24,8 @@ class Effort:
     """What the step is, where `update` or `replace` says too little."""
 
 
-def effort(step: Step, configuration: Configuration) -> Effort:
+def effort(step: Step, configuration: Configuration, old: Configuration | None = None) -> Effort:
+    """`old` is what serves until then."""
     if step.kind in ("none", "delete"):
         return Effort()
     if step.name == "weights":
@@ -34,7 +35,7 @@ def effort(step: Step, configuration: Configuration) -> Effort:
     if step.name == "verification":
         return Effort((_VERIFY_SECONDS, _VERIFY_SECONDS), (0.01, 0.01))
     if step.name == "app":
-        return _app(step, configuration)
+        return _app(step, configuration, old)
     if step.name == "smoke-test":
         return _smoke_test(configuration)
     return Effort()
@@ -69,6 +70,8 @@ def _weights(step: Step, configuration: Configuration) -> Effort:
     recipe = configuration.recipe
     fast, slow = (recipe.model.size_gb / rate for rate in DOWNLOAD_GB_A_SECOND)
     price = download_second(recipe, configuration.capacity)
+    if step.kind == "replace" and step.outputs.get("commit") == recipe.model.revision:
+        return Effort()  # a branch pinned to the commit that it stood at: every file is there
     if step.kind == "update" and step.outputs.get("problems"):
         return Effort((0, slow), (0, slow * price), "repair")
     if step.kind == "update" and step.old.get("rehash") != step.new.get("rehash"):
@@ -89,12 +92,12 @@ def _kernels(step: Step, configuration: Configuration) -> Effort:
     return Effort((usual, longest), (usual * price, longest * price), "repair" if step.kind == "update" else "")
 
 
-def _app(step: Step, configuration: Configuration) -> Effort:
+def _app(step: Step, configuration: Configuration, old: Configuration | None) -> Effort:
     if not new_version(step):
         return Effort(word="in place")
     if step.kind == "create":
         return Effort()
-    over = cut_over(configuration)
+    over = cut_over(configuration, old)
     word = "new version" if step.kind == "update" else ""
     return Effort(dollars=over.dollars if configuration.deployment_strategy == "rolling" else (0, 0), word=word)
 

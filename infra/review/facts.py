@@ -23,9 +23,11 @@ from recipes.memory_plan import GIB
 from serving.errors import ServingError
 
 
-def cut_over_lines(configuration: Configuration, changes: list[Change], *, rotates_key: bool, moved: bool) -> list[str]:
+def cut_over_lines(
+    configuration: Configuration, old: Configuration | None, changes: list[Change], *, rotates_key: bool, moved: bool
+) -> list[str]:
     """Of a new version that takes the place of one that serves; `moved`: as an app of its own."""
-    over, gpu = cut_over(configuration), configuration.recipe.gpu
+    over, gpu = cut_over(configuration, old), configuration.recipe.gpu
     node = f"{gpu.count}×{gpu.type}"
     (least, most), start = over.extra, minutes(over.seconds)
     if moved and any(change.key == "routingRegion" for change in changes):
@@ -129,11 +131,15 @@ def memory_lines(new: Configuration) -> list[str]:
     lines = [
         f"{verdict}: of {fit.memory / GIB:.1f} GiB a GPU weights {fit.weights / GIB:.1f}{draft} + KV "
         f"{fit.pool / GIB:.1f} ({fit.tokens:,} tokens, {new.recipe.kv_cache_dtype}) + margin {fit.margin / GIB:.1f}, "
-        f"free {fit.free / GIB:.1f}; {fit.full_contexts} requests of the full {fit.context_tokens:,} tokens at once"
+        f"free {fit.free / GIB:.1f}; {_requests(fit.full_contexts)} of the full {fit.context_tokens:,} tokens at once"
     ]
     if found := fit.problem or fit.caution:
         lines.append(found)
     return lines
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
 
 
 def flag_lines(new: Configuration, warnings: list[str]) -> list[str]:

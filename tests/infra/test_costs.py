@@ -90,3 +90,9 @@ def test_without_an_answer_from_modal_the_reason_is_told_in_time(monkeypatch: py
     answer = ask_modal(seconds=0.2)
     assert not isinstance(answer, Rates)
     assert "did not answer" in answer
+
+
+def test_what_goes_on_during_a_cut_over_costs_what_it_did() -> None:
+    """From B200 to H200 the old replicas are the dear ones."""
+    new, old = configuration("h200"), configuration()
+    assert cut_over(new, old).dollars[1] == pytest.approx(3 * 900 / 3600 * 50, rel=0.001)

@@ -135,3 +135,11 @@ def test_times(seconds: tuple[float, float], text: str) -> None:
 )
 def test_sums(amounts: tuple[float, float], text: str) -> None:
     assert dollars(amounts) == text
+
+
+def test_a_branch_pinned_to_the_commit_it_stood_at_downloads_nothing() -> None:
+    pinned = prod()
+    model = pinned.recipe.model.model_copy(update={"revision": "a1" * 20})
+    pinned = pinned.model_copy(update={"recipe": pinned.recipe.model_copy(update={"model": model})})
+    assert effort(Step("weights", "replace", outputs={"commit": "a1" * 20}), pinned) == Effort()
+    assert effort(Step("weights", "replace", outputs={"commit": "b2" * 20}), pinned).seconds[0] > 1000
