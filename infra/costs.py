@@ -114,7 +114,7 @@ class CutOver:
 
 
 def cut_over(configuration: Configuration, old: Configuration | None = None) -> CutOver:
-    """With strategy `rolling`: what serves (at the price of `old`) goes on until the new version's replicas are warm."""
+    """With strategy `rolling`: what serves, at the price of `old`, goes on until the new replicas are warm."""
     scaling, deadlines = configuration.scaling, configuration.recipe.deadlines
     warm = max(warm_hours(configuration, date.today()), default=scaling.min_containers)
     usual, longest = deadlines.typical_startup or deadlines.startup, deadlines.startup
