@@ -92,7 +92,7 @@ def _missing(history: History, record: Properties) -> str:
     """What the version would load and is no longer there, empty where all is."""
     gone = [
         f"{place['folder']} is no longer on volume {place['volume']}"
-        for place in (record["weights"], record["kernels"])
+        for place in (record["weights"], record.get("kernels"))  # Pulumi drops what is null
         if place and artifacts.inspect(history.place.environment, place["volume"], place["folder"], []) is None
     ]
     return " and ".join(gone)

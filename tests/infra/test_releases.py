@@ -50,6 +50,8 @@ def history(*records: dict[str, Any], live: int | None) -> History:
 
 
 FAILED = record(3, "failed", reason="quality: too low", rolledBackTo={"version": 2, "as": 4})
+NO_KERNELS = record(1, weights={"volume": "w", "folder": "n/gone"})
+del NO_KERNELS["kernels"]
 EARLIER_LIFE = record(2, app_id="ap-1")
 ALL = (EARLIER_LIFE, record(1), record(2), FAILED)
 
@@ -111,6 +113,7 @@ def test_a_comparison_shows_only_what_differs() -> None:
         (EARLIER_LIFE, 4, f"of an app that was stopped since.*git checkout {COMMIT} && pulumi up --stack prod"),
         (record(1), None, "glm is not deployed"),
         (record(1), 4, "could not start: sm100-1 is no longer on volume k; git checkout"),
+        (NO_KERNELS, 4, "could not start: n/gone is no longer on volume w; git checkout"),
     ],
 )
 def test_what_cannot_be_restored_is_refused_before_anything_happens(
