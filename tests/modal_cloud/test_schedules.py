@@ -44,7 +44,9 @@ def test_when_a_schedule_is_due(schedule: api_pb2.Schedule, after: str, due: str
     assert next_due(schedule, at("2026-01-01T00:00Z"), at(after)) == at(due)
 
 
-@pytest.mark.parametrize("wrong", [cron("0 8 * *"), cron("99 8 * * *"), cron("0 8 * * *", "Mars/Base"), cron("@daily")])
+@pytest.mark.parametrize(
+    "wrong", [cron("0 8 * *"), cron("99 8 * * *"), cron("0 8 * * *", "Mars/Base"), cron("@daily"), cron("0 8 30 2 *")]
+)
 def test_a_deploy_is_told_what_is_no_schedule(wrong: api_pb2.Schedule) -> None:
     with pytest.raises(Invalid):
         check(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from dataclasses import dataclass
@@ -85,14 +86,14 @@ class Schedules:
     async def _run(self) -> None:
         while True:
             self._changed.clear()
-            pause = min(max(self._next()[0] - clock.now(), 0.0), _LONGEST_SLEEP)
+            pause = _LONGEST_SLEEP
             try:
+                self._fire()
+                pause = min(max(self._next()[0] - clock.now(), 0.0), _LONGEST_SLEEP)
+            except Exception:
+                _log.exception("schedules")
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
-            except TimeoutError:
-                try:
-                    self._fire()
-                except Exception:
-                    _log.exception("schedules")
 
     def _fire(self) -> list[Firing]:
         """Everything that fell due since the last time."""

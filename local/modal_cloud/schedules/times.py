@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from dateutil.relativedelta import relativedelta
 from modal_proto import api_pb2
 
@@ -25,6 +25,10 @@ def check(schedule: api_pb2.Schedule) -> None:
         ZoneInfo(cron.timezone or "UTC")
     except (KeyError, ValueError, OSError):
         raise Invalid(f"'{cron.timezone}' is no time zone of the IANA database") from None
+    try:
+        next_due(schedule, 0.0, 0.0)
+    except CroniterBadDateError:
+        raise Invalid(f"'{cron.cron_string}' means a day that never comes") from None
 
 
 def next_due(schedule: api_pb2.Schedule, deployed_at: float, after: float) -> float:
