@@ -32,8 +32,12 @@ def deploy_app(module: str, params: str, params_variable: str, environment: str,
         text=True,
         check=False,
     )
+    lines = finished.stdout.splitlines()
+    for line in lines[:-1]:
+        if line.startswith("modal: "):  # what `patient` said there; the rest is the SDK's
+            print(line, flush=True)
     try:
-        answer = json.loads(finished.stdout.splitlines()[-1])
+        answer = json.loads(lines[-1])
     except (IndexError, json.JSONDecodeError):
         last = finished.stderr.strip().splitlines()[-1:] or [f"exit status {finished.returncode}"]
         raise DeploymentError(f"deploying {module} failed: {last[0]}; mend the cause, then `pulumi up` again") from None

@@ -60,10 +60,10 @@ def test_what_passes_stops_nothing(project: Project, faults: Faults) -> None:
     """Everything from the download to the chat, with an outage here and a lost answer there."""
     before = project.hub.shard_bytes()
     faults.rpc("FunctionMap", drop="answer", caller="client")  # the download's: it must not be started twice
-    faults.rpc("FunctionGetOutputs", status="UNAVAILABLE", times=6)
+    faults.rpc("FunctionGetOutputs", status="UNAVAILABLE", message="try later", times=6)
     faults.rpc("VolumeCommit", status="INTERNAL", times=2)
     faults.rpc("AppPublish", drop="answer")
-    faults.rpc("AppGetInfo", status="UNAVAILABLE", message="try later", times=5)
+    faults.rpc("AppGetInfo", status="DEADLINE_EXCEEDED", times=5)
     faults.kill("outage-pipeline/verify_setup", at="output")
     more_gpus = Timer(2, faults.clear, [faults.gpus("B200", total=4)["id"]])
     faults.hub("429", match="GET /api/models", retry_after=1)
