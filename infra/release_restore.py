@@ -77,14 +77,14 @@ def _refuse(history: History, record: Properties, serving: Properties | None) ->
     if record["appId"] != history.live.app_id:
         raise RestoreError(
             f"release {record['release']} is of an app that was stopped since, and Modal forgets its versions; "
-            f"{_checkout(record)} && pulumi up --stack {history.stack}"
+            f"{_checkout(record)} pulumi up --stack {history.stack}"
         )
     if serving is not None and serving["release"] == record["release"]:
         raise RestoreError(f"version {version} serves already; `python -m infra.releases {history.stack} list`")
     if missing := _missing(history, record):
         raise RestoreError(
             f"version {version} could not start: {missing}; "
-            f"{_checkout(record)} && pulumi up --stack {history.stack} makes it again"
+            f"{_checkout(record)} pulumi up --stack {history.stack} makes it again"
         )
 
 
@@ -142,11 +142,11 @@ def _to_keep_it(stack: str, record: Properties) -> Iterator[str]:
         f"until the configuration says so too, a refresh shows drift, and `pulumi up --refresh` deploys again what "
         f"Pulumi.{stack}.yaml has now"
     )
-    yield f"to keep it: {_checkout(record)} && pulumi up --refresh --stack {stack}"
+    yield f"to keep it: {_checkout(record)} pulumi up --refresh --stack {stack}"
     if record.get("config") and record["config"]["dirty"]:
         yield "that release was deployed with changes that were in no commit: `show` has its flags and scaling"
 
 
 def _checkout(record: Properties) -> str:
     config = record.get("config")
-    return f"git checkout {config['commit']}" if config else "go back to the configuration of that release"
+    return f"git checkout {config['commit']} &&" if config else "configure what `show` tells of it, then"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from components.release_files import Place
 from infra import release_restore, release_table, releases
 from infra.release_restore import RestoreError
 from infra.releases import History, ReleaseError
+from serving.recipe import load_recipe
 
 COMMIT = "8" * 40
 
@@ -164,3 +166,36 @@ def test_a_record_is_one_new_file_and_others_are_left_out(monkeypatch: pytest.Mo
     assert [(r["version"], r["status"]) for r in release_files.read_all(place)] == [(1, "passed"), (2, "failed")]
     assert release_files.last_quality(place) == {"right": 6}
     assert all(json.loads(content)["by"] for path, content in files.items() if path.endswith(".json"))
+
+
+def test_restoring_asks_the_release_under_the_name_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack's file has moved on to SGLang; the record is of vLLM, which tells releases apart by their name."""
+    done: list[Any] = []
+    asked: list[Any] = []
+    monkeypatch.setattr(release_restore, "_missing", lambda *_: "")
+    monkeypatch.setattr(release_restore, "_api_key", lambda _: "key")
+    monkeypatch.setattr(release_restore, "keep_asking", lambda *_: None)
+    monkeypatch.setattr(release_restore, "check_answers", lambda endpoint, questions: asked.append(endpoint))
+    monkeypatch.setattr(release_restore, "check_models", asked.append)
+    monkeypatch.setattr(release_restore, "check_key", asked.append)
+    monkeypatch.setattr(modal_api, "serving_url", lambda *_: "http://x")
+    monkeypatch.setattr(modal_api, "roll_back_app", lambda *to: done.append(to) or modal_api.LiveApp("ap-2", 5))
+    monkeypatch.setattr(modal_api, "update_autoscaler", lambda *to: done.append(to))
+    monkeypatch.setattr(modal_api, "write_volume_file", lambda _e, _v, path, content: done.append(json.loads(content)))
+    recipe = load_recipe(release_files.REPOSITORY / "recipes" / "tiny-glm-local.yaml")
+    vllm = record(1, engine={"name": "vllm", "version": "0.23.0", "image": "i"}, config=None)
+    then = history(vllm, record(2), live=2)
+    settings = SimpleNamespace(recipe=recipe, proxy_auth=False, schedule=None)
+    said = list(release_restore.restored(dataclasses.replace(then, settings=settings), vllm))  # type: ignore[arg-type]
+    assert {(endpoint.model, endpoint.served_name, endpoint.release) for endpoint in asked} == {
+        ("glm@r1ap-2", "glm", "r1ap-2")
+    }
+    assert len(asked) == 3
+    rolled, scaled, filed = done
+    assert rolled == ("main", "glm", 1, "rolling")
+    assert scaled == ("main", "glm", "web", {"minContainers": 0, "maxContainers": 3})
+    assert (filed["status"], filed["version"], filed["restores"], filed["release"]) == ("restored", 5, 1, "r1ap-2")
+    assert said[-1] == "to keep it: configure what `show` tells of it, then pulumi up --refresh --stack prod"
+    later = history(vllm, record(2), filed, live=5)
+    assert later.serving is filed
+    assert any(row.startswith("→  5") and "restores 1" in row for row in release_table.listed(later))
