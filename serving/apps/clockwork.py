@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import modal
 
+from serving.errors import ServingError
 from serving.params import PARAMS_VARIABLE
 from serving.recipe_sections import Data
 
@@ -29,3 +32,13 @@ def timed(
         max_containers=1,
         scaledown_window=2,
     )
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What a function says on purpose reaches its log without the frames that Modal prints of an exception."""
+    try:
+        yield
+    except ServingError:
+        sys.tracebacklimit = 0
+        raise

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import modal
 
-from serving.apps.clockwork import timed
+from serving.apps.clockwork import timed, told_in_one_line
 from serving.apps.owner import app_tags
 from serving.clockwork import ScheduleParams
 from serving.params import read_params
@@ -45,4 +45,5 @@ if params.keep_warm:
     def keep_warm() -> int:
         from serving.warm_count import ping
 
-        return ping(params)
+        with told_in_one_line():
+            return ping(params)

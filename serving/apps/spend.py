@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import modal
 
-from serving.apps.clockwork import timed
+from serving.apps.clockwork import timed, told_in_one_line
 from serving.apps.owner import app_tags
 from serving.clockwork import SpendParams
 from serving.params import read_params
@@ -21,4 +21,5 @@ def check_spend(request=None):
     """See serving.spend.check; `request` is not looked at."""
     from serving.spend import check
 
-    return check(params, datetime.now(UTC))
+    with told_in_one_line():
+        return check(params, datetime.now(UTC))

@@ -112,6 +112,7 @@ def test_replicas_follow_the_clock_and_the_money(own_cloud: LocalCloud) -> None:
     assert scheduled[3].startswith("keep-warm: GET /health 200 after ")
     assert "minContainers 1 is not set, the budget's $1,000.00 are spent since 2027-03-29T15:10" in scheduled[4]
     checked = "\n".join(week.printed("warm-spend"))
+    assert "Traceback" not in checked
     warned, held, restored = (
         checked.index(words)
         for words in (
