@@ -12,6 +12,8 @@ import pytest
 
 from tests.pulumi_engine.lab import BUNDLED, STACK, Lab, Outcome, Plan, real_cli
 
+pytestmark = pytest.mark.timeout(900)  # the whole story is one fixture, and machines can be busy
+
 # A chain, so that the order of what happens is the same in every run.
 THINGS: Plan = {
     "a": {"text": "one", "opts": {"in": "group"}},
