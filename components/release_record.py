@@ -32,6 +32,7 @@ class ReleaseRecordProvider(Provider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         if modal_api.read_volume_file(props["environment"], props["volume"], props["file"]) is None:
+            say("release", f"the record {props['file']} is gone from volume {props['volume']}")
             return ReadResult("", {})
         return ReadResult(id_, props, inputs_of(props, INPUTS))
 

@@ -139,7 +139,7 @@ def test_deleted_volumes_and_a_stopped_app(project: Project) -> None:
     for volume in ("drift-weights", "drift-kernels"):
         project.modal("volume", "delete", volume, "--yes")
     gone = [f"volume drift-{name}: is gone, with its content" for name in ("weights", "kernels")]
-    outcome = mend(project, "app drift: is stopped", *gone)
+    outcome = mend(project, "app drift: is stopped", "release: the record releases/drift/", *gone)
     made = {"weights-volume", "kernels-volume", "weights", "kernels", "verification", "app", "smoke-test"}
     assert set(outcome.steps) == made | {"pipeline"}, outcome.text
     assert project.ask().status_code == 200
