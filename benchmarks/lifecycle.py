@@ -174,7 +174,7 @@ def measure_full(stacks: Stacks, link: float) -> Ratio:
     path = sum(jobs.values())
     ratio = Ratio("full up ÷ its critical path of jobs", [took], [path], most=1.15)
     ratio.notes.append(", ".join(f"{name} {seconds:.1f} s" for name, seconds in jobs.items()))
-    ratio.notes.append(f"{took - path:.1f} s beside the jobs, however long they take: 0.5 % of an hour is 18 s")
+    ratio.notes.append(f"{took - path:.1f} s beside the jobs, however long they take")
     return ratio
 
 
