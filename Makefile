@@ -2,13 +2,15 @@
 STACK ?= local
 FILE ?= opencode.json
 
-.PHONY: up down preview releases env opencode test lint
+.PHONY: up down preview acceptance releases env opencode test lint
 up: ## converge the stack, then ask the served model one question
 	@bootstrap/stack.sh up $(STACK)
 down: ## destroy the stack; for local, stop the local cloud with its last stack and remove its files
 	@bootstrap/stack.sh down $(STACK)
 preview: ## what `up` would do, for how much, and the policies; MARKDOWN=file writes it down; needs neither Modal nor the Hub
 	@bootstrap/stack.sh preview $(STACK)
+acceptance: ## the stack through its life on your Modal, each step's cost first; YES=1 does not ask, FROM=step takes it up
+	@bootstrap/stack.sh acceptance $(STACK)
 releases: ## what was deployed when, and what serves
 	@bootstrap/stack.sh releases $(STACK)
 env: ## shell settings to use pulumi and modal by hand: eval "$$(make -s env)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the Makefile's targets do, for one stack: up, down, preview, releases, env, opencode.
+# What the Makefile's targets do, for one stack: up, down, preview, acceptance, releases, env, opencode.
 #   bootstrap/stack.sh up local
 # `local` and every stack whose name ends in `-local` run against the local cloud, with their own state and passphrase
 # under .local/; every other stack uses Modal and the Pulumi backend you are logged in to.
@@ -135,6 +135,18 @@ case "$verb" in
       echo "if [ -n \"\${LOCAL_DIR:-}\" ]; then unset LOCAL_DIR MODAL_SERVER_URL MODAL_TOKEN_ID MODAL_TOKEN_SECRET HF_ENDPOINT HF_TOKEN PULUMI_BACKEND_URL PULUMI_CONFIG_PASSPHRASE; fi"
     fi
     ;;
+  acceptance)
+    prepare
+    if is_local; then
+      use_local_state
+      start_local_cloud
+    elif ! pulumi whoami >/dev/null 2>&1; then
+      echo "error: $stack needs a place for its state; \`pulumi login\` (or set PULUMI_BACKEND_URL), then make acceptance STACK=$stack" >&2
+      exit 1
+    fi
+    select_stack
+    python -m infra.acceptance "$stack"
+    ;;
   releases)
     prepare
     if is_local; then
@@ -149,7 +161,7 @@ case "$verb" in
     python -m infra.opencode "$stack" "${3:-opencode.json}"
     ;;
   *)
-    echo "error: unknown verb $verb; up, preview, down, releases, env or opencode" >&2
+    echo "error: unknown verb $verb; up, preview, down, acceptance, releases, env or opencode" >&2
     exit 2
     ;;
 esac

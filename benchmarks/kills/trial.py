@@ -39,6 +39,7 @@ class Recovery:
     kills: list[Killed] = field(default_factory=list)
     ups: int = 0
     first_exit: int = 0
+    last_exit: int = 0
     locks: int = 0
     """How often a lock was left, and taken away by `pulumi cancel`."""
     warned: bool = False
@@ -66,6 +67,7 @@ class Trial:
     def up_and_kill(self, target: str, when: float | str) -> None:
         """`when` is seconds after the start, or a text to be printed first. Where there is nothing to kill, because
         `up` has ended by then or no container ever runs, nothing is noted."""
+        self._unlock()
         with self._up() as (cli, output):
             began = time.monotonic()
             while cli.poll() is None:
@@ -88,6 +90,7 @@ class Trial:
             self._wait(cli)
         self.recovery.ups += 1
         self.recovery.first_exit = self.recovery.first_exit or cli.returncode
+        self.recovery.last_exit = cli.returncode
         if cli.returncode == 0:
             self.recovery.seconds = time.monotonic() - killed_at
         else:
@@ -97,12 +100,11 @@ class Trial:
         """`up` until it ends well, after `pulumi cancel` where a lock is left, as the CLI says."""
         began = time.monotonic()
         for _ in range(MOST_UPS):
-            if self._locks():
-                self.recovery.locks += 1
-                self._pulumi("cancel", "--yes")
+            self._unlock()
             with self._up() as (cli, _):
                 self._wait(cli)
             self.recovery.ups += 1
+            self.recovery.last_exit = cli.returncode
             self.recovery.warned |= "pending" in self.printed[-1] and "interrupted" in self.printed[-1]
             self.recovery.attached += self.printed[-1].count("weights: attached") > 0
             self.recovery.attached += self.printed[-1].count("kernels: attached") > 0
@@ -154,8 +156,10 @@ class Trial:
             os.killpg(cli.pid, signal.SIGKILL)
             cli.wait()
 
-    def _locks(self) -> list[Path]:
-        return list((self.project.folder / "state" / ".pulumi" / "locks").rglob("*.json"))
+    def _unlock(self) -> None:
+        if any((self.project.folder / "state" / ".pulumi" / "locks").rglob("*.json")):
+            self.recovery.locks += 1
+            self._pulumi("cancel", "--yes")
 
     def _pulumi(self, *arguments: str) -> str:
         finished = subprocess.run(

@@ -104,6 +104,8 @@ class Project:
 
     def __init__(self, folder: Path, cloud: Any, name: str, base: str = "tiny-glm-local", **environ: str) -> None:
         self.folder, self.cloud, self.name, self.base = folder, cloud, name, base
+        self.printed: list[str] = []
+        """What each `up`, `refresh` and `destroy` has printed."""
         self.hub = Hub(cloud.env["HF_ENDPOINT"])
         folder.mkdir(parents=True)
         (folder / "infra").symlink_to(REPOSITORY / "infra")
@@ -159,7 +161,9 @@ class Project:
         try:
             result = operation(on_event=note, color="never", **options)
         except auto.CommandError as error:
+            self.printed.append(str(error))
             return Outcome(True, str(error), steps=steps, order=order)
+        self.printed.append(result.stdout + result.stderr)
         changes = {str(op): count for op, count in (result.summary.resource_changes or {}).items()}
         return Outcome(False, result.stdout + result.stderr, changes, steps, order)
 

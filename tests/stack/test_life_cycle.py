@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
+from tests.leaks import SecretSearch
 from tests.stack.project import Project
 
 pytestmark = [pytest.mark.cli, pytest.mark.cloud]
@@ -20,6 +19,14 @@ pytestmark = [pytest.mark.cli, pytest.mark.cloud]
 @pytest.fixture(scope="module")
 def project(new_project: Callable[..., Project]) -> Project:
     return new_project("cycle")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def search(project: Project) -> Iterator[SecretSearch]:
+    """Sees the arguments of everything that runs while these tests do."""
+    found = SecretSearch({"Hub token": project.cloud.env["HF_TOKEN"]})
+    with found.watching_arguments():
+        yield found
 
 
 def test_up_ends_in_a_served_answer(project: Project) -> None:
@@ -205,27 +212,20 @@ def test_without_its_schedule_the_app_has_its_configured_scaling(project: Projec
     assert "cycle-spend" not in project.modal("app", "list")
 
 
-def test_no_secret_is_found_anywhere(project: Project) -> None:
+def test_no_secret_is_found_anywhere(project: Project, search: SecretSearch) -> None:
     project.ask()
-    key, token = project.outputs()["apiKey"].encode(), project.cloud.env["HF_TOKEN"].encode()
-    arguments = b""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # processes end while we look
-            arguments += path.read_bytes()
-    assert b"--served-model-name" in arguments  # the engine's are among them
-    assert key not in arguments
-    assert token not in arguments
-    places = [*project.folder.joinpath("state").rglob("*"), *project.cloud.dir.rglob("*.log")]
-    leaks = [path for path in places if path.is_file() and (key in path.read_bytes() or token in path.read_bytes())]
-    assert leaks == []
+    search.add("API key", project.outputs()["apiKey"])
+    search.look_at_arguments()
+    assert any(b"--served-model-name" in line for line in search.arguments)  # the engine's are among them
     preview = project.stack.preview(diff=True, color="never").stdout
     assert "14 unchanged" in preview
-    assert key.decode() not in preview
-    assert token.decode() not in preview
     logs = project.modal("app", "logs", "cycle", "--tail", "5000")
-    assert key.decode() not in logs
-    assert token.decode() not in logs
     assert "server_args=" in logs  # the line that would have shown the key
+    for place, text in (("a preview", preview), ("a log", logs), ("an `up`", "\n".join(project.printed))):
+        search.text(place, text)
+    search.state(project.folder / "state")
+    search.cloud(project.cloud.dir)
+    assert search.found == []
 
 
 def test_destroy_leaves_only_what_is_retained_and_says_so(project: Project) -> None:
