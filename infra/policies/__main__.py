@@ -27,7 +27,7 @@ def policy(rule: Rule) -> StackValidationPolicy:
     def validate(args: StackValidationArgs, report_violation: ReportViolation) -> None:
         facts = _facts(args, {**rule.limits, **args.get_config()})
         for problem in rule.check(facts) if facts else ():
-            report_violation(problem)
+            report_violation(problem, None)
 
     properties: dict[str, Any] = {
         name: {"type": _JSON_TYPES[type(value)], "default": value} for name, value in rule.limits.items()
