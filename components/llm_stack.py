@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pulumi
 
-from components import estimates, scaling_schedule, spend_check
+from components import estimates
 from components.api_key import ApiKey
-from components.autoscaling import schedule_text
+from components.autoscaling import fixed_settings, live_settings, schedule_text
 from components.kernels import CompiledKernels
 from components.pipeline_app import PipelineApp
 from components.release_record import ReleaseRecord, facts_of
@@ -24,10 +23,8 @@ from components.verification import Verification
 from components.volume import ModalVolume
 from components.weights import ModelWeights
 from serving.budget import Budget
-from serving.clockwork import ScheduleParams, SpendParams
 from serving.params import Capacity, PipelineParams, Scaling, ServerParams
 from serving.recipe import Recipe, kernel_key
-from serving.recipe_sections import Data
 from serving.schedule import KeepWarm, Schedule
 
 SENTINEL = "model.safetensors.index.json"
@@ -132,7 +129,7 @@ class LlmStack(pulumi.ComponentResource):
             "pipeline",
             environment=environment,
             name=pipeline_params.app,
-            params=_json(pipeline_params),
+            params=pipeline_params.to_text(),
             source=source_digest("serving.apps.pipeline"),
             attachments={**mounts, "hfSecret": hf_secret.generation},
             opts=self._child(),
@@ -183,30 +180,28 @@ class LlmStack(pulumi.ComponentResource):
             opts=self._child(),
         )
 
-        autoscaler = _autoscaler(scaling, ingress)
+        autoscaler = live_settings(scaling, ingress)
         app = ServingApp(
             "app",
             environment=environment,
             name=recipe.app,
             ingress=ingress,
             params=pulumi.Output.all(self.commit, self.kernel_key).apply(
-                lambda known: _json(
-                    ServerParams(
-                        app=recipe.app,
-                        stack=owner,
-                        release="",  # named by each deploy
-                        jobs_dict=self.jobs_dict,
-                        recipe=recipe.as_served(),
-                        commit=known[0],
-                        kernel_key=known[1],
-                        ingress=ingress,
-                        scaling=_fixed_scaling(scaling, ingress),
-                        gpu_fallbacks=capacity.gpu_fallbacks,
-                        regions=capacity.regions,
-                        routing_region=capacity.routing_region,
-                        proxy_auth=proxy_auth,
-                    )
-                )
+                lambda known: ServerParams(
+                    app=recipe.app,
+                    stack=owner,
+                    release="",  # named by each deploy
+                    jobs_dict=self.jobs_dict,
+                    recipe=recipe.as_served(),
+                    commit=known[0],
+                    kernel_key=known[1],
+                    ingress=ingress,
+                    scaling=fixed_settings(scaling, ingress),
+                    gpu_fallbacks=capacity.gpu_fallbacks,
+                    regions=capacity.regions,
+                    routing_region=capacity.routing_region,
+                    proxy_auth=proxy_auth,
+                ).to_text()
             ),
             source=source_digest("serving.apps.server"),
             attachments={**mounts, "apiSecret": api_secret.generation},
@@ -263,24 +258,16 @@ class LlmStack(pulumi.ComponentResource):
             opts=self._child(),
         )
         if schedule or keep_warm:
-            scheduled = ScheduleParams(
-                app=scaling_schedule.name_of(recipe.app),
-                stack=owner,
-                serving_app=recipe.app,
-                ingress=ingress,
-                schedule=schedule,
-                min_containers=scaling.min_containers,
-                keep_warm=keep_warm,
-            )
             # After the smoke test: what sets warm replicas does so for a version that answers.
             ScalingSchedule(
                 "schedule",
                 environment=environment,
-                name=scheduled.app,
-                params=app.url.apply(lambda url: _json(scheduled.model_copy(update={"url": url})))
-                if keep_warm
-                else _json(scheduled),
-                source=source_digest("serving.apps.schedule"),
+                serving_app=recipe.app,
+                stack=owner,
+                ingress=ingress,
+                schedule=schedule,
+                keep_warm=keep_warm,
+                url=app.url,
                 autoscaler=autoscaler,
                 opts=self._child(depends_on=[tested or app]),
             )
@@ -288,19 +275,12 @@ class LlmStack(pulumi.ComponentResource):
             SpendCheck(
                 "spend-check",
                 environment=environment,
-                name=spend_check.name_of(recipe.app),
-                params=_json(
-                    SpendParams(
-                        app=spend_check.name_of(recipe.app),
-                        stack=owner,
-                        serving_app=recipe.app,
-                        ingress=ingress,
-                        budget=budget,
-                        scaling=scaling,
-                        schedule=schedule,
-                    )
-                ),
-                source=source_digest("serving.apps.spend"),
+                serving_app=recipe.app,
+                stack=owner,
+                ingress=ingress,
+                budget=budget,
+                scaling=scaling,
+                schedule=schedule,
                 autoscaler=autoscaler,
                 opts=self._child(depends_on=[tested or app]),
             )
@@ -316,25 +296,3 @@ class LlmStack(pulumi.ComponentResource):
     ) -> pulumi.ResourceOptions:
         options = pulumi.ResourceOptions(parent=self, depends_on=depends_on)
         return pulumi.ResourceOptions.merge(options, more)
-
-
-def _json(params: Data) -> str:
-    return json.dumps(params.to_json(), sort_keys=True)
-
-
-def _autoscaler(scaling: Scaling, ingress: str) -> dict[str, int]:
-    """What the running app takes over in place; Modal has no live target concurrency for web endpoints."""
-    settings = {
-        "minContainers": scaling.min_containers,
-        "maxContainers": scaling.max_containers,
-        "bufferContainers": scaling.buffer_containers,
-        "scaledownWindow": scaling.scaledown_window,
-    }
-    return {**settings, "targetConcurrency": scaling.target_concurrency} if ingress == "server" else settings
-
-
-def _fixed_scaling(scaling: Scaling, ingress: str) -> Scaling:
-    """What only another version of the app can change; the rest stays at its default here."""
-    if ingress == "server":
-        return Scaling(max_concurrency=scaling.max_concurrency)
-    return Scaling(target_concurrency=scaling.target_concurrency, max_concurrency=scaling.max_concurrency)

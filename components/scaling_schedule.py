@@ -7,6 +7,7 @@ the next change.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Literal
 
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
@@ -15,6 +16,9 @@ from components import modal_api
 from components.autoscaling import COUNT, holding
 from components.dynamic import Properties, say
 from components.scheduled_app import INPUTS, OUTPUTS, ScheduledAppProvider
+
+if TYPE_CHECKING:
+    from serving.schedule import KeepWarm, Schedule
 
 
 def name_of(serving_app: str) -> str:
@@ -77,14 +81,36 @@ class ScalingSchedule(Resource, module="modal", name="ScalingSchedule"):
         resource_name: str,
         *,
         environment: str,
-        name: str,
-        params: pulumi.Input[str],
-        source: str,
+        serving_app: str,
+        stack: str,
+        ingress: Literal["web", "server"],
+        schedule: Schedule | None,
+        keep_warm: KeepWarm | None,
+        url: pulumi.Output[str],
         autoscaler: dict[str, int],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`params` is serving.clockwork.ScheduleParams as JSON; `autoscaler` what is restored when the schedule goes,
-        with keys of modal_api.AUTOSCALER_KEYS.
+        """`autoscaler`, with keys of modal_api.AUTOSCALER_KEYS, is what is restored when the schedule goes; `url` is
+        what `keep_warm` asks for its health.
         """
-        props = dict(zip(INPUTS, (environment, name, params, source, autoscaler), strict=True))
+        from components.source_digest import source_digest
+        from serving.clockwork import ScheduleParams
+
+        name = name_of(serving_app)
+
+        def params(url: str) -> str:
+            return ScheduleParams(
+                app=name,
+                stack=stack,
+                serving_app=serving_app,
+                ingress=ingress,
+                schedule=schedule,
+                min_containers=autoscaler["minContainers"],
+                keep_warm=keep_warm,
+                url=url,
+            ).to_text()
+
+        told = url.apply(params) if keep_warm else params("")
+        source = source_digest("serving.apps.schedule")
+        props = dict(zip(INPUTS, (environment, name, told, source, autoscaler), strict=True))
         super().__init__(ScalingScheduleProvider(), resource_name, {**props, **dict.fromkeys(OUTPUTS)}, opts)

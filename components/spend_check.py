@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Literal
 
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
@@ -10,6 +11,11 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 from components import modal_api
 from components.dynamic import Properties, say
 from components.scheduled_app import INPUTS, OUTPUTS, ScheduledAppProvider
+
+if TYPE_CHECKING:
+    from serving.budget import Budget
+    from serving.params import Scaling
+    from serving.schedule import Schedule
 
 FUNCTION = "check_spend"
 
@@ -53,12 +59,29 @@ class SpendCheck(Resource, module="modal", name="SpendCheck"):
         resource_name: str,
         *,
         environment: str,
-        name: str,
-        params: pulumi.Input[str],
-        source: str,
+        serving_app: str,
+        stack: str,
+        ingress: Literal["web", "server"],
+        budget: Budget,
+        scaling: Scaling,
+        schedule: Schedule | None,
         autoscaler: dict[str, int],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`params` is serving.clockwork.SpendParams as JSON."""
-        props = dict(zip(INPUTS, (environment, name, params, source, autoscaler), strict=True))
+        """`scaling` and `schedule` are what holds again when the month is over."""
+        from components.source_digest import source_digest
+        from serving.clockwork import SpendParams
+
+        name = name_of(serving_app)
+        params = SpendParams(
+            app=name,
+            stack=stack,
+            serving_app=serving_app,
+            ingress=ingress,
+            budget=budget,
+            scaling=scaling,
+            schedule=schedule,
+        )
+        source = source_digest("serving.apps.spend")
+        props = dict(zip(INPUTS, (environment, name, params.to_text(), source, autoscaler), strict=True))
         super().__init__(SpendCheckProvider(), resource_name, {**props, **dict.fromkeys(OUTPUTS)}, opts)

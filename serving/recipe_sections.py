@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import NoneType
 from typing import Any, Literal, get_args
@@ -37,6 +38,10 @@ class Data(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The document that `model_validate` reads back, in the files' own (camelCase) keys."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def to_text(self) -> str:
+        """`to_json` as a text that is the same for the same data."""
+        return json.dumps(self.to_json(), sort_keys=True)
 
 
 class Model(Data):
