@@ -6,13 +6,19 @@ GPUs for a new serving version, nor the reverse.
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import re
+from functools import cache
 from pathlib import Path
 
 import serving
 
 PACKAGE = "serving"
+_IMPORT = re.compile(
+    rf"^[ \t]*(?:from\s+({PACKAGE}(?:\.\w+)*)\s+import\s+(\([^)]*\)|[^\n]+)|import\s+({PACKAGE}(?:\.\w+)+))",
+    re.MULTILINE,
+)
+_NAME = re.compile(r"\w+")
 
 
 def source_digest(module: str) -> str:
@@ -52,11 +58,13 @@ def _file_of(name: str) -> Path | None:
     return None
 
 
+@cache
 def _imports(path: Path) -> list[str]:
+    # Parsing the 50 files would be a tenth of the time of an `up` that changes nothing.
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for module, imported, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        if plain:
+            names.append(plain)
+        else:
+            names += [module, *(f"{module}.{name}" for name in _NAME.findall(imported))]
     return names

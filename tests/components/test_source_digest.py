@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from components.source_digest import source_digest, source_files
+import ast
+
+from components.source_digest import _file_of, source_digest, source_files
 
 
 def test_the_serving_app_does_not_depend_on_how_weights_are_fetched() -> None:
@@ -15,3 +17,16 @@ def test_the_serving_app_does_not_depend_on_how_weights_are_fetched() -> None:
 
 def test_the_digests_differ() -> None:
     assert source_digest("serving.apps.server") != source_digest("serving.apps.pipeline")
+
+
+def test_no_import_is_overlooked() -> None:
+    for app in ("pipeline", "server", "schedule", "spend"):
+        files = source_files(f"serving.apps.{app}")
+        for name, path in files.items():
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("serving"):
+                    assert node.module in files, f"{name} imports {node.module}"
+                    submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+                    assert {found for found in submodules if _file_of(found)} <= set(files), name
+                elif isinstance(node, ast.Import):
+                    assert {alias.name for alias in node.names if alias.name.startswith("serving")} <= set(files), name
