@@ -91,7 +91,8 @@ def test_ctrl_c_says_what_goes_on_and_how_to_stop_it(project: Project) -> None:
     )
     assert told, printed
     # Nothing but what the killed `up` has left: the kernels' creation has failed, and is not in the dark.
-    pending = project.stack.export_stack().deployment.get("pending_operations") or []
+    [state] = (project.folder / "state" / ".pulumi" / "stacks").rglob(f"{STACK}.json")
+    pending = json.loads(state.read_text())["checkpoint"]["latest"].get("pending_operations") or []
     assert "kernels" not in {operation["resource"]["urn"].rsplit("::", 1)[1] for operation in pending}
     assert pipeline_containers(project)
     said = project.cloud.run([str(REPOSITORY / ".venv/bin/python"), "-m", *told[1].split()]).stdout
