@@ -247,10 +247,12 @@ class Calls:
             if task_id is None:
                 self._cloud.scheduler.inputs_queued(item.function_id)  # fewer than before
                 continue
-            self.cancellations.add(task_id, item.id)
             if terminate_containers:
+                # The signal alone: one that comes while the container drops the input is lost in the SDK.
                 self.stopping(task_id)
                 self._cloud.scheduler.stop_task(task_id, graceful=False)
+            else:
+                self.cancellations.add(task_id, item.id)
 
     def _abandon_web(self, web: WebCall) -> None:
         if web.queued:
