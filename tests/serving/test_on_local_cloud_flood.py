@@ -51,17 +51,21 @@ def flood(cloud: LocalCloud, commit: str, ingress: str) -> Flooded:
     clients = [Client(url, pause=0.1) for _ in range(CLIENTS)]
     try:
         cold = report_of(f"ready/cold-{ingress}")
+        wait_for_answer(clients, "cold")  # a container that Modal does not know to be ready would be given up
         deploy("rolled")
         rolled = report_of(f"ready/rolled-{ingress}")
-        # Until it answers, in place of the old one.
-        deadline = time.monotonic() + 15
-        while not any(client.replies[-1:] and client.replies[-1].release.startswith("rolled") for client in clients):
-            assert time.monotonic() < deadline, "the new version never answered"
-            time.sleep(0.1)
+        wait_for_answer(clients, "rolled")
     finally:
         replies = [reply for client in clients for reply in client.stop()]
         cloud.modal("app", "stop", app, "--yes")
     return Flooded(replies, cold, rolled)
+
+
+def wait_for_answer(clients: list[Client], release: str) -> None:
+    deadline = time.monotonic() + 15
+    while not any(client.replies[-1:] and client.replies[-1].release.startswith(release) for client in clients):
+        assert time.monotonic() < deadline, f"{release} never answered"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
