@@ -17,7 +17,7 @@ env: ## shell settings to use pulumi and modal by hand: eval "$$(make -s env)"
 	@bootstrap/stack.sh env $(STACK)
 opencode: ## merge the served model into OpenCode's configuration, FILE=opencode.json
 	@bootstrap/stack.sh opencode $(STACK) "$(FILE)"
-test: ## every test
+test: ## the tests; with LONG=1 also those that carry a stack through many states, minutes each
 	@bootstrap/test.sh
 lint:
 	@bootstrap/environment.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test; with CI set, a test may not be skipped for want of the Pulumi CLI or of Linux namespaces.
+# Runs the tests, with LONG set also those that take minutes each; with CI set, a test may not be skipped for want of the Pulumi CLI or of Linux namespaces.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bootstrap/environment.sh
 if cli="$(bootstrap/pulumi.sh)"; then export PATH="$cli:$PATH"; fi
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest ${LONG:+--long} "$@"
