@@ -13,7 +13,11 @@ _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
 
 
 # The compile tool's server listens on a fixed port, and outside a container that port is the machine's.
-_SHARE_PORT_30000 = ("tests/engines/test_compile.py", "tests/serving/test_compile.py")
+_SHARE_PORT_30000 = (
+    "tests/engines/test_compile.py",
+    "tests/serving/test_compile.py",
+    "tests/serving/test_kernel_proof.py",
+)
 
 
 class FileScheduling(LoadFileScheduling):
