@@ -12,22 +12,14 @@ from tests.local_cloud import LocalCloud
 _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
 
 
-# The compile tool's server listens on a fixed port, and outside a container that port is the machine's.
-_SHARE_PORT_30000 = (
-    "tests/engines/test_compile.py",
-    "tests/serving/test_compile.py",
-    "tests/serving/test_kernel_proof.py",
-)
-
-
 class FileScheduling(LoadFileScheduling):
-    """The tests of one file run in order on one worker: they may share a cloud, a stack or a port."""
+    """The tests of one file run in order on one worker: they may share a cloud or a stack."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = super()._split_scope(nodeid)
         if path.startswith("tests/serving/test_on_local_cloud"):
             return "tests/serving/test_on_local_cloud"  # one pipeline run fills the volumes for all of them
-        return "port 30000" if path in _SHARE_PORT_30000 else path
+        return path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:

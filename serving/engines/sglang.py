@@ -167,12 +167,13 @@ def compile_command(recipe: Recipe, commit: str) -> list[str]:
     """`python3 -m sglang.compile_deep_gemm …` with the serving flags: which shapes get compiled depends on them.
 
     No `--config` (the tool does not take it) and no key (it asks its own server without one and would get 401).
-    Host and port stay at the tool's own defaults: nobody but itself talks to that server.
+    Its server listens on the recipe's port, as the starts that follow and serving do.
     """
     return [
         *("python3", "-m", "sglang.compile_deep_gemm"),
         *("--model-path", recipe.model_path(commit)),
         *("--timeout", str(recipe.compiling.timeout)),
+        *("--port", str(recipe.port)),
         *arguments(recipe.engine.flags),
     ]
 
