@@ -14,8 +14,9 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from components import modal_api
 from components.autoscaling import COUNT, holding
+from components.deployed_app import OUTPUTS
 from components.dynamic import Properties, say
-from components.scheduled_app import INPUTS, OUTPUTS, ScheduledAppProvider
+from components.scheduled_app import INPUTS, ScheduledAppProvider
 
 if TYPE_CHECKING:
     from serving.schedule import KeepWarm, Schedule

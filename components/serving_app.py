@@ -16,8 +16,8 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from components import modal_api, ownership
 from components.autoscaling import COUNT, holding
+from components.deployed_app import another_version, gone
 from components.dynamic import Properties, Provider, changed, compare, inputs_of, known, say
-from components.pipeline_app import another_version, gone
 from components.scaling_schedule import withdraw
 
 INPUTS = (

@@ -6,9 +6,10 @@ python -m infra.first_answer STACK
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
+
+from infra.stack_outputs import OutputsError, stack_outputs
 
 QUESTION = "What is 2+2?"
 
@@ -16,16 +17,11 @@ QUESTION = "What is 2+2?"
 def main(stack: str) -> int:
     import requests
 
-    listed = subprocess.run(
-        ["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode != 0:
-        print(f"error: the outputs of stack {stack} cannot be read: {listed.stderr.strip()}", file=sys.stderr)
+    try:
+        outputs = stack_outputs(stack, secrets=True)
+    except OutputsError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    outputs = json.loads(listed.stdout)
     url, model = outputs["url"], outputs["model"]
     body = {
         "model": model,

@@ -12,13 +12,13 @@ import contextlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.stack_outputs import OutputsError, stack_outputs
 from serving.recipe import Recipe
 
 SCHEMA = "https://opencode.ai/config.json"
@@ -138,15 +138,9 @@ def main(stack: str, file: str) -> int:
 
 def _stack_output(stack: str) -> dict[str, Any]:
     try:
-        listed = subprocess.run(
-            ["pulumi", "stack", "output", "--stack", stack, "--json"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        raise OpenCodeError(f'pulumi is not on PATH; eval "$(make -s env STACK={stack})"') from None
-    if listed.returncode != 0:
-        reason = " ".join(listed.stderr.split()).removeprefix("error: ")
-        raise OpenCodeError(f"the outputs of stack {stack} cannot be read: {reason}")
-    found = json.loads(listed.stdout).get("opencode")
+        found = stack_outputs(stack).get("opencode")
+    except OutputsError as error:
+        raise OpenCodeError(str(error)) from None
     if not isinstance(found, dict):
         raise OpenCodeError(f"stack {stack} has no output `opencode` yet; make up STACK={stack}")
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from components import artifacts, modal_api, release_files
 from components.autoscaling import holding, schedule_text
 from components.dynamic import Properties
 from components.endpoint import CheckFailed, Endpoint, check_answers, check_key, check_models, keep_asking, when_drained
+from infra.stack_outputs import OutputsError, stack_outputs
 
 if TYPE_CHECKING:
     from infra.releases import History
@@ -123,15 +122,10 @@ def _ask(history: History, record: Properties, api_key: str) -> None:
 
 
 def _api_key(stack: str) -> str:
-    command = ["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise RestoreError(f'pulumi is not on PATH; eval "$(make -s env STACK={stack})"') from None
-    if found.returncode != 0:
-        reason = " ".join(found.stderr.split()).removeprefix("error: ")
-        raise RestoreError(f"the API key of stack {stack} cannot be read: {reason}")
-    key = json.loads(found.stdout).get("apiKey")
+        key = stack_outputs(stack, secrets=True).get("apiKey")
+    except OutputsError as error:
+        raise RestoreError(str(error)) from None
     if not isinstance(key, str):
         raise RestoreError(f"stack {stack} has no output `apiKey`; `pulumi up --stack {stack}`")
     return key

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from local import clock_command, control, fault_command
-from local.faults import Refused
+from local.control_api import Refused
 from local.installation import Installation, default_folder
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "env":
                 for name, value in _existing(folder).environment().items():
                     print(f"export {name}={shlex.quote(value)}")
-    except (control.Problem, Refused, clock_command.Refused) as problem:
+    except (control.Problem, Refused) as problem:
         print(f"local: {problem}", file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.control_api import Refused, ask
 from local.installation import Installation
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST = 900.0
 """Seconds of the machine's time that a step may take: on the way everything due runs."""
-
-
-class Refused(Exception):
-    """The cloud does not do it, or does not answer; says why."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +47,7 @@ class Clock:
         return self.advance(seconds, skip)
 
     def _ask(self, document: dict[str, Any] | None = None) -> Any:
-        request = urllib.request.Request(
-            self.url,
-            data=None if document is None else json.dumps(document).encode(),
-            headers={"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"},
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=_LONGEST) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            try:
-                text = json.loads(text)["error"]
-            except (ValueError, KeyError, TypeError):
-                text = f"{error.code} {text}"
-            raise Refused(text) from None
-        except OSError as error:
-            raise Refused(f"{self.url} does not answer ({error}): python -m local start") from None
+        return ask(self.url, self.secret, "POST" if document else "GET", document, seconds=_LONGEST)
 
 
 def add(commands: Any, default_folder: Path) -> None:

@@ -79,7 +79,7 @@ def add(commands: argparse._SubParsersAction[Command], folder: Path) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Raises local.faults.Refused."""
+    """Raises control_api.Refused."""
     faults = Faults.of(options.dir)
     match options.verb:
         case "list":

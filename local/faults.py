@@ -11,21 +11,15 @@ Each method returns the fault as the cloud sees it; its `id` takes it back one b
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.control_api import ask
 from local.installation import Installation
 
 SPEND_LIMIT = "Function call failed: workspace billing cycle spend limit reached"
 """How Modal words it (modal-labs/modal-client issue 3397)."""
-
-
-class Refused(Exception):
-    """The cloud does not take this fault, or does not answer; says why."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +92,4 @@ class Faults:
             self._ask(f"{url}/{each.removeprefix('hub-')}", "DELETE")
 
     def _ask(self, url: str, method: str, document: dict[str, Any] | None = None) -> Any:
-        request = urllib.request.Request(
-            url,
-            method=method,
-            data=None if document is None else json.dumps(document).encode(),
-            headers={"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"},
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=10) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            try:
-                text = json.loads(text)["error"]
-            except (ValueError, KeyError, TypeError):
-                text = f"{error.code} {text}"
-            raise Refused(text) from None
-        except OSError as error:
-            raise Refused(f"{url} does not answer ({error}): python -m local start") from None
+        return ask(url, self.secret, method, document)

@@ -15,7 +15,8 @@ import modal
 import pytest
 from modal.exception import AuthError, NotFoundError, RemoteError, ResourceExhaustedError, ServiceError
 
-from local.faults import SPEND_LIMIT, Faults, Refused
+from local.control_api import Refused
+from local.faults import SPEND_LIMIT, Faults
 from tests.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.cloud
