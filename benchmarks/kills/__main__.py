@@ -30,7 +30,7 @@ from tests.leaks import SecretSearch
 from tests.local_cloud import LocalCloud
 from tests.stack.project import Project
 
-HUB_BYTES_PER_SECOND = 25_000_000
+HUB_BYTES_PER_SECOND = 8_000_000
 """So that the download of 64 MB is a part of a full `up` that a random moment can fall into."""
 
 
