@@ -1,4 +1,4 @@
-"""python -m local start|stop|status|logs|env|fault|clock: the local cloud (Modal, Hub, engines) on this machine."""
+"""The local cloud (Modal, Hub, engines) on this machine: python -m local --help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from local import clock_command, control, fault_command
+from local import clock_command, control, fault_command, run_command, trace_command
 from local.control_api import Refused
 from local.installation import Installation, default_folder
 
@@ -31,9 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
             case "stop":
                 return control.stop(_existing(folder))
             case "status":
-                return control.status(_existing(folder))
+                return control.status(_existing(folder), options.json)
+            case "watch":
+                return control.watch(_existing(folder))
+            case "trace":
+                _existing(folder)
+                return trace_command.run(options)
+            case "run":
+                return run_command.run(options)
             case "logs":
-                return control.logs(_existing(folder), options.follow)
+                return control.logs(_existing(folder), options.follow, options.json)
             case "fault":
                 _existing(folder)
                 return fault_command.run(options)
@@ -61,12 +68,13 @@ def _existing(folder: Path) -> Installation:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__.partition(":")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     texts = {
         "start": "start it in the background, and return once it answers",
         "stop": "end it with all its containers; what was stored stays",
-        "status": "what runs, and where",
+        "status": "what runs, and where: apps, containers, calls, volumes, GPUs, faults",
+        "watch": "the address of a page that shows the same live",
         "logs": "what the cloud and the Hub have to say (containers: modal app logs)",
         "env": 'shell settings for modal and huggingface_hub: eval "$(python -m local env)"',
         "daemon": "what start runs in the background",
@@ -82,8 +90,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--verbose", action="store_true")
         if name == "logs":
             command.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+        if name in ("logs", "status"):
+            command.add_argument("--json", action="store_true", help="for programs")
     fault_command.add(commands, default_folder())
     clock_command.add(commands, default_folder())
+    trace_command.add(commands, default_folder())
+    run_command.add(commands, default_folder())
     return parser
 
 

@@ -10,11 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from typing import Any
 
 import psutil
 
+from local import log_lines, status_command
 from local.installation import REPOSITORY, Installation
 
 START_SECONDS = 30.0
@@ -32,7 +31,7 @@ def start(installation: Installation, foreground: bool) -> int:
     if foreground:
         from local.daemon import run
 
-        return run(installation)
+        return run(installation, for_people=True)
     # Two starts at once: the second waits and finds it running.
     with (installation.folder / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -76,31 +75,38 @@ def stop(installation: Installation) -> int:
     return 0
 
 
-def status(installation: Installation) -> int:
-    """Exit status 3 where it isn't running, as init scripts have it."""
-    pid = daemon_pid(installation)
-    if pid is None:
-        print(f"not running ({installation.folder}): python -m local start")
+def status(installation: Installation, as_json: bool = False) -> int:
+    """Exit status 3 where it isn't running, as init scripts have it. Raises Refused where it runs but is silent."""
+    if daemon_pid(installation) is None:
+        if as_json:
+            print(json.dumps({"running": False, "files": str(installation.folder)}))
+        else:
+            print(f"not running ({installation.folder}): python -m local start")
         return 3
-    print(f"running, process {pid}")
-    print(f"  modal  {installation.server_url}")
-    print(f"  hub    {installation.hub_url}")
-    print(f"  files  {installation.folder}")
-    for app in _overview(installation):
-        print(f"  app    {app['name']} v{app['version']}, {app['containers']} container(s), {app['queued']} queued")
-        for url in app["urls"]:
-            print(f"           {url}")
+    if as_json:
+        print(status_command.as_json(installation))
+    else:
+        print(status_command.in_words(installation, status_command.overview(installation)))
     return 0
 
 
-def logs(installation: Installation, follow: bool) -> int:
+def watch(installation: Installation) -> int:
+    """Prints the page's address. Raises Problem where nothing would answer there."""
+    if daemon_pid(installation) is None:
+        raise Problem(f"not running ({installation.folder}): python -m local start")
+    print(status_command.page_url(installation))
+    return 0
+
+
+def logs(installation: Installation, follow: bool, as_json: bool = False) -> int:
     if not installation.log.exists():
         raise Problem("there is no log yet: python -m local start")
     with installation.log.open(encoding="utf-8", errors="replace") as stream:
         while True:
             line = stream.readline()
             if line:
-                print(line, end="", flush=True)
+                told = log_lines.parse(line)
+                print(json.dumps(told) if as_json else log_lines.as_text(told), flush=True)
             elif follow:
                 time.sleep(0.2)
             else:
@@ -154,14 +160,6 @@ def _spawn(installation: Installation) -> subprocess.Popen[bytes]:
 
 
 def _last_error(installation: Installation) -> str:
-    lines = installation.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line.split(" ", 4)[-1] for line in lines if " ERROR " in line]
+    lines = map(log_lines.parse, installation.log.read_text(encoding="utf-8", errors="replace").splitlines())
+    errors = [line["message"] for line in lines if line.get("level") == "ERROR"]
     return errors[-1] if errors else f"see {installation.log}"
-
-
-def _overview(installation: Installation) -> list[dict[str, Any]]:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    url = f"http://127.0.0.1:{installation.http_port}/status"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {installation.token_secret}"})
-    with opener.open(request, timeout=5) as response:
-        return json.load(response)

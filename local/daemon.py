@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 
 from local.installation import REPOSITORY, Installation
+from local.log_lines import JsonLines
 
 log = logging.getLogger("local.daemon")
 
@@ -22,13 +23,12 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(installation: Installation, verbose: bool = False) -> int:
+def run(installation: Installation, verbose: bool = False, for_people: bool = False) -> int:
     """Until SIGTERM or SIGINT. Returns 1 after a start that failed, having logged one line that says why."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler()
+    words = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler.setFormatter(words if for_people else JsonLines())
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     for noisy in ("hpack", "asyncio", "grpclib", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:

@@ -17,7 +17,7 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpclib.config
 import grpclib.server
@@ -66,6 +66,8 @@ from local.modal_cloud.tasks.wire import TasksWire
 from local.modal_cloud.volumes.state import Volumes
 from local.modal_cloud.volumes.uploads import Uploads
 from local.modal_cloud.volumes.wire import VolumesWire
+from local.modal_cloud.watching.control import WatchControl
+from local.modal_cloud.watching.overview import Overview
 from local.modal_cloud.workspace.wire import WorkspaceWire
 
 log = logging.getLogger("local.modal_cloud")
@@ -125,9 +127,14 @@ class Cloud:
         self.tasks = Tasks(self)
         self.calls = Calls(self)
         self.logs = Logs(self.store, self.tasks.attribution)
-        control = [*FaultsControl(self.faults).routes(), *ClockControl(self.schedules).routes()]
+        self.overview = Overview(self)
+        control = [
+            *FaultsControl(self.faults).routes(),
+            *ClockControl(self.schedules).routes(),
+            *WatchControl(self, self.overview).routes(),
+        ]
         secret = settings.token_secret
-        self.http = BulkHttp(folders, self.volumes, settings.http_port, secret, self.overview, control)
+        self.http = BulkHttp(folders, self.volumes, settings.http_port, secret, self.overview.apps, control)
         self.runtime = Runtime(self)
         self.scheduler = Scheduler(self)
         self.ingress = Ingress(self)
@@ -220,21 +227,6 @@ class Cloud:
 
     def app_url(self, app: App) -> str:
         return self.http.app_url(app.id)
-
-    def overview(self) -> list[dict[str, Any]]:
-        """The running apps, for people: name, version, URLs, containers, queued inputs."""
-        return [
-            {
-                "id": app.id,
-                "name": app.name or app.description,
-                "environment": app.environment,
-                "version": app.live_version,
-                "containers": len(self.tasks.of_app(app.id)),
-                "queued": sum(self.calls.queued(function_id) for function_id in app.function_ids.values()),
-                "urls": self.functions.urls(app),
-            }
-            for app in self.apps.running()
-        ]
 
     async def _sweep(self) -> None:
         while True:

@@ -7,6 +7,7 @@ its name. Authentication, tracing and fault injection happen here, once for all 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import inspect
 import logging
@@ -21,6 +22,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_grpc
 
 from local.modal_cloud.errors import Unauthenticated, Unimplemented
+from local.modal_cloud.watching.trace import Trace
 
 log = logging.getLogger("local.modal_cloud.rpc")
 
@@ -63,6 +65,7 @@ class Interface:
         self._methods: dict[str, Callable[..., Any]] = {}
         self._token = (token_id, token_secret)
         self.interference: Interference | None = None
+        self.trace = Trace()
         known = _interface()
         for wire in wires:
             for name, method in inspect.getmembers(wire, inspect.ismethod):
@@ -81,8 +84,8 @@ class Interface:
         return _Handler(self, task_id)
 
     async def answer(self, name: str, task_id: str | None, streamed: bool, stream: Any) -> None:
-        started = time.monotonic()
-        status = "OK"
+        began, started = time.time(), time.monotonic()
+        status, told = "OK", ""
         try:
             caller = self._authenticate(task_id, stream.metadata or {})
             request = await stream.recv_message()
@@ -106,15 +109,15 @@ class Interface:
                     await interference.after(name, request, response, caller)
                 await stream.send_message(response)
         except GRPCError as error:
-            status = f"{error.status.name}: {error.message}"
+            status, told = error.status.name, f": {error.message}"
             raise
         except Dropped:
-            status = "dropped"
+            status = "DROPPED"
             # grpclib offers no way to end a connection from a handler.
             stream._stream._transport.abort()
             raise grpclib.exceptions.StreamTerminatedError("dropped by an ordered fault") from None
-        except (ConnectionError, grpclib.exceptions.StreamTerminatedError):
-            status = "client gone"
+        except (ConnectionError, grpclib.exceptions.StreamTerminatedError, asyncio.CancelledError):
+            status = "GONE"
             raise
         except Exception as error:
             status = "INTERNAL"
@@ -123,7 +126,9 @@ class Interface:
                 Status.INTERNAL, f"the local cloud failed in {name} ({type(error).__name__}): python -m local logs"
             ) from error
         finally:
-            log.debug("%s %s %.1f ms %s", task_id or "client", name, (time.monotonic() - started) * 1e3, status)
+            seconds = time.monotonic() - started
+            self.trace.record(task_id or "", name, began, seconds, status)
+            log.debug("%s %s %.1f ms %s%s", task_id or "client", name, seconds * 1e3, status, told)
 
     def _authenticate(self, task_id: str | None, metadata: Mapping[str, Any]) -> Caller:
         version = str(metadata.get("x-modal-client-version", ""))

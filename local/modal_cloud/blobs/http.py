@@ -17,6 +17,7 @@ from aiohttp import web
 from local.modal_cloud.errors import Refused
 from local.modal_cloud.folders import Folders
 from local.modal_cloud.volumes.state import Volumes
+from local.modal_cloud.watching.control import PAGE, READABLE, page_token
 
 CHUNK = 1024 * 1024
 Overview = Callable[[], list[dict[str, Any]]]
@@ -86,15 +87,22 @@ class BulkHttp:
     @web.middleware
     async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/status" or request.path.startswith("/control/"):
-            authorization = request.headers.get("Authorization", "")
-            if not hmac.compare_digest(authorization.encode(), b"Bearer " + self._secret):
-                raise web.HTTPUnauthorized(text="the token secret is wrong")
-        elif request.path != "/healthz" and not request.path.startswith("/apps/"):
+            self._authorize(request)
+        elif request.path not in ("/healthz", PAGE) and not request.path.startswith("/apps/"):
             query = dict(request.query)
             signature = query.pop("signature", "")
             if not hmac.compare_digest(signature, self._signature(request.path, query)):
                 raise web.HTTPForbidden(text="the signature of this URL is wrong")
         return await handler(request)
+
+    def _authorize(self, request: web.Request) -> None:
+        """Raises HTTPUnauthorized."""
+        accepted = [self._secret]
+        if request.method == "GET" and request.path in READABLE:
+            accepted.append(page_token(self._secret.decode()).encode())
+        authorization = request.headers.get("Authorization", "").encode()
+        if not any(hmac.compare_digest(authorization, b"Bearer " + secret) for secret in accepted):
+            raise web.HTTPUnauthorized(text="the token secret is wrong")
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok")

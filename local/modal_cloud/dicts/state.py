@@ -42,6 +42,10 @@ class Dicts:
             self.update(record.id, data, if_not_exists=False)
         return record
 
+    def all(self) -> list[Dict]:
+        """In order of creation, ephemeral ones included."""
+        return self._table.all()
+
     def named(self, environment: str) -> list[Dict]:
         return self._table.where(lambda record: record.environment == environment and bool(record.name))
 

@@ -65,6 +65,10 @@ class Faults:
         totals = [rule.total for rule in self.of(GpuFleet) if rule.gpu.upper() == gpu.upper()]
         return min(totals, default=None)
 
+    def fleets(self) -> set[str]:
+        """GPU types of which there are only so many."""
+        return {rule.gpu.upper() for rule in self.of(GpuFleet)}
+
     def image(self, commands: list[str]) -> str | None:
         """Why the build of a layer with these commands is to fail."""
         text = "\n".join(commands)

@@ -148,6 +148,16 @@ class Scheduler:
                     used[replica.gpu.gpu_type] += replica.gpu.count
         return dict(used)
 
+    def gpus_waited_for(self) -> dict[str, int]:
+        """GPU type → containers that wait for some."""
+        replicas = [replica for pool in self._pools.values() for replica in pool.replicas.values()]
+        return dict(Counter(replica.gpu.gpu_type for replica in replicas if replica.waits_for_gpus))
+
+    def replica(self, task_id: str) -> Replica | None:
+        """Of a container that has not ended."""
+        found = self._find(task_id)
+        return None if found is None else found[1]
+
     def free_gpus(self, definition: FunctionDefinition, but: Replica) -> int | None:
         """The most wanted of the function's GPU choices that the fleet has room for (other containers than `but`
         counted); None where all are used up. Without an ordered fleet there is room for everything."""

@@ -33,6 +33,10 @@ class Volumes:
     def get(self, volume_id: str) -> Volume:
         return self._table.get(volume_id)
 
+    def all(self) -> list[Volume]:
+        """In order of creation, ephemeral ones included."""
+        return self._table.all()
+
     def content(self, volume_id: str) -> Content:
         """The files of a volume. Raises NotFound."""
         return Content(self._folders.volume(self.get(volume_id).id), self._folders.root / "volumes" / "incoming")
