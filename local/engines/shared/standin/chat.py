@@ -87,6 +87,8 @@ def plan_chat(request: dict[str, Any], limit: int, end_token: int, reasons: bool
         plan.matched = None
     else:
         plan.content = tokens.split(text)
+        if request.get("ignore_eos"):
+            _go_on(plan, limit)
     _stop(plan, request.get("stop"))
     return _cut(plan, limit)
 
@@ -95,11 +97,15 @@ def plan_text(prompt: str, request: dict[str, Any], limit: int, end_token: int) 
     """The continuation of a prompt."""
     plan = Plan(content=tokens.split(" " + _spoiled(knowledge.answer(prompt))), matched=end_token, hidden=1)
     if request.get("ignore_eos"):
-        filler = tokens.split(" and so on")
-        while plan.completion_tokens <= limit:
-            plan.content += filler
+        _go_on(plan, limit)
     _stop(plan, request.get("stop"))
     return _cut(plan, limit)
+
+
+def _go_on(plan: Plan, limit: int) -> None:
+    """As a model does whose end token is ignored."""
+    filler = tokens.split(" and so on")
+    plan.content += filler * (1 + max(0, limit - plan.completion_tokens) // len(filler))
 
 
 def thinks(request: dict[str, Any]) -> bool:
