@@ -14,7 +14,6 @@ import pulumi  # noqa: E402
 from components.llm_stack import LlmStack  # noqa: E402
 from infra import opencode  # noqa: E402
 from infra.configuration import describe  # noqa: E402
-from infra.review.outlook import outlook  # noqa: E402
 from infra.settings import SettingsError, load_settings  # noqa: E402
 
 ALREADY_EXPLAINED = 32  # the exit status after which Pulumi's language host adds no error of its own
@@ -59,6 +58,8 @@ stack = LlmStack(
 )
 
 if pulumi.runtime.is_dry_run():
+    from infra.review.outlook import outlook
+
     pulumi.log.info(outlook(settings), resource=stack)
 
 pulumi.export("url", stack.url)

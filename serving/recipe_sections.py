@@ -21,7 +21,10 @@ An object is written as JSON, which is what some of vLLM's flags take."""
 class Data(BaseModel):
     """Frozen, camelCase in files, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    # Built when first used: most classes are only ever read as a part of another, and each `pulumi up` would wait.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod
