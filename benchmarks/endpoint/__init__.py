@@ -1,0 +1,1 @@
+"""Benchmark of a deployed endpoint, as its clients see it."""
