@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests, with LONG set also those that take minutes each; with CI set, a test may not be skipped for want of the Pulumi CLI or of Linux namespaces.
+# Runs the tests, with LONG set also those that take minutes each; with CI set, a test that needs the real Pulumi CLI fails without it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bootstrap/environment.sh

@@ -8,6 +8,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests.local_cloud import LocalCloud
+from tests.pulumi_engine.lab import real_cli
 
 _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
 
@@ -28,6 +29,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduli
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the tests marked `long` as well")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Everything else takes the bundled engine where there is no CLI."""
+    if item.get_closest_marker("cli") and real_cli() is None:
+        why = "needs the real Pulumi CLI, which is not on PATH (policies, stacks of the real Modal, comparisons)"
+        pytest.fail(why, pytrace=False) if os.environ.get("CI") else pytest.skip(why)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

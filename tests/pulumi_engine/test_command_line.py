@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -17,21 +18,35 @@ from local.pulumi_engine.values import Crypter
 REPOSITORY = Path(__file__).parents[2]
 CLOUD = "http://127.0.0.1:9"
 """Loopback, and nobody listens there."""
-PROJECT = "name: p\nruntime: {name: python, options: {virtualenv: .venv}}\n"
+PROJECT = "name: p\nruntime: {name: python, options: {virtualenv: .venv}}\nmain: .\n"
+
+
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{folder / 'state'}")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "pass")
+    monkeypatch.setenv("MODAL_SERVER_URL", CLOUD)
+    monkeypatch.setenv("LOCAL_DIR", str(folder / "cloud"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the stacks test-local and prod, each of which takes a second to encrypt for."""
+    folder = tmp_path_factory.mktemp("new")
+    (folder / "Pulumi.yaml").write_text(PROJECT)
+    (folder / "state").mkdir()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        enter(folder, monkeypatch)
+        for stack in ("test-local", "prod"):
+            assert main(["pulumi", "stack", "init", stack]) == 0
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with the stacks test-local and prod, and the working directory."""
-    (tmp_path / "Pulumi.yaml").write_text(PROJECT)
-    (tmp_path / "state").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'state'}")
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "pass")
-    monkeypatch.setenv("MODAL_SERVER_URL", CLOUD)
-    monkeypatch.setenv("LOCAL_DIR", str(tmp_path / "cloud"))
-    for stack in ("test-local", "prod"):
-        assert main(["pulumi", "stack", "init", stack]) == 0
+def folder(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, and the working directory."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    enter(tmp_path, monkeypatch)
     return tmp_path
 
 

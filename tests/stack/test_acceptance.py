@@ -22,7 +22,7 @@ from tests.leaks import SecretSearch
 from tests.local_cloud import LocalCloud
 from tests.stack.project import STACK, Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud, pytest.mark.long]
+pytestmark = [pytest.mark.cloud, pytest.mark.long]
 
 NAMES = [step.name for step in STEPS]
 

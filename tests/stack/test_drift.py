@@ -14,7 +14,7 @@ import pytest
 
 from tests.stack.project import STACK, Outcome, Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud, pytest.mark.long]
+pytestmark = [pytest.mark.cloud, pytest.mark.long]
 
 AUTOSCALER = {
     "min_containers": ("minContainers", 1, 0),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.stack.project import Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+pytestmark = pytest.mark.cloud
 
 
 @pytest.fixture(scope="module")

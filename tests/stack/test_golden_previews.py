@@ -22,7 +22,7 @@ from components.modal_rates import Rates, ask_modal
 from infra.review.__main__ import main
 from tests.stack.project import REPOSITORY, STACK, Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+pytestmark = pytest.mark.cloud
 
 GOLDEN = Path(__file__).parent / "golden"
 WITHOUT = ("--no-policies", "this test is about the change")
@@ -63,6 +63,7 @@ def compare(name: str, done: Printed, *, status: int = 0) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.cli
 @pytest.mark.parametrize(("stack", "status"), [("prod", 1), ("dev", 0)])
 def test_from_nothing(stack: str, status: int, tmp_path: Path, review: Review) -> None:
     """`prod` is stopped: its revision is a branch."""
@@ -160,7 +161,7 @@ def _other_price(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "options"),
     [
-        (_more_replicas, 1, ()),
+        pytest.param(_more_replicas, 1, (), marks=pytest.mark.cli),  # with the policies
         (_new_revision, 0, WITHOUT),
         (_new_engine, 0, WITHOUT),
         (_other_gpu, 0, WITHOUT),

@@ -19,7 +19,7 @@ import pytest
 from tests.stack.project import REPOSITORY, STACK, Project
 from tests.stack.terminal import Terminal
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+pytestmark = pytest.mark.cloud
 
 
 def providers(project: Project) -> list[psutil.Process]:

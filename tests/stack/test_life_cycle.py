@@ -13,7 +13,7 @@ import pytest
 from tests.leaks import SecretSearch
 from tests.stack.project import Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+pytestmark = pytest.mark.cloud
 
 
 @pytest.fixture(scope="module")

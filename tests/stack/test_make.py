@@ -15,7 +15,7 @@ import pytest
 
 from tests.stack.project import REPOSITORY
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+pytestmark = pytest.mark.cloud
 
 _NOT_INHERITED = ("MODAL_", "HF_", "LOCAL_", "PULUMI_", "PYTEST_", "MAKE", "VIRTUAL_ENV", "GLM_SERVING_")
 _LIMIT = 240

@@ -15,7 +15,7 @@ import pytest
 from local.faults import Faults
 from tests.stack.project import Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud, pytest.mark.long]
+pytestmark = [pytest.mark.cloud, pytest.mark.long]
 AGAIN = "then `pulumi up` again: it carries on from here"
 SHARD_BYTES = 13_000_000
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack.project import STACK, Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud]
+pytestmark = pytest.mark.cloud
 
 
 @pytest.fixture(scope="module")

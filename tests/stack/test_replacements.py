@@ -15,7 +15,7 @@ import pytest
 from local.faults import Faults
 from tests.stack.project import Outcome, Project
 
-pytestmark = [pytest.mark.cli, pytest.mark.cloud, pytest.mark.long]
+pytestmark = [pytest.mark.cloud, pytest.mark.long]
 
 NEW_VERSION = {"app", "smoke-test", "release-record"}
 ENVIRONMENT = {"SGLANG_ENABLE_SPEC_V2": "1"}
