@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the Makefile's targets do, for one stack: up, down, preview, acceptance, releases, env, opencode.
+# What the Makefile's targets do, for one stack: up, down, preview, graph, costs, acceptance, releases, env, opencode.
 #   bootstrap/stack.sh up local
 # `local` and every stack whose name ends in `-local` run against the local cloud, with their own state and passphrase
 # under .local/; every other stack uses Modal and the Pulumi backend you are logged in to.
@@ -51,9 +51,10 @@ other_local_stacks() {
   pulumi stack ls --json | python -c 'import json, sys; print(*(s["name"] for s in json.load(sys.stdin) if s["name"] != sys.argv[1]))' "$stack"
 }
 
-# Previews against an empty state that is thrown away afterwards, for a machine that is logged in to no backend.
-# `stack init` and `preview` write an encryption salt into the stack's file: they get a copy, or it is put back.
-preview_from_nothing() {
+# Runs a command that previews, with the arguments for `pulumi preview` behind it, against an empty state that is thrown
+# away afterwards: for a machine that is logged in to no backend. `stack init` and `preview` write an encryption salt
+# into the stack's file: they get a copy, or it is put back.
+from_nothing() {
   scratch="$(mktemp -d)"
   trap 'if [ -f "$scratch/untouched" ]; then mv "$scratch/untouched" "Pulumi.$stack.yaml"; fi; rm -rf "$scratch"' EXIT
   export PULUMI_BACKEND_URL="file://$scratch" PULUMI_CONFIG_PASSPHRASE=preview
@@ -61,7 +62,7 @@ preview_from_nothing() {
   pulumi stack init "$stack" >/dev/null
   cp "Pulumi.$stack.yaml" "$scratch/Pulumi.$stack.yaml"
   mv "$scratch/untouched" "Pulumi.$stack.yaml"
-  review -- --config-file "$scratch/Pulumi.$stack.yaml"
+  "$@" -- --config-file "$scratch/Pulumi.$stack.yaml"
 }
 
 # The preview as a review, with the policies. A local stack's prices are its recipe's: its cloud need not be running.
@@ -95,11 +96,29 @@ case "$verb" in
       use_local_state
     elif ! pulumi whoami >/dev/null 2>&1; then
       echo "stack: not logged in to a Pulumi backend, so $stack is previewed from nothing"
-      preview_from_nothing
+      from_nothing review
       exit 0
     fi
     select_stack
     review
+    ;;
+  graph)
+    prepare
+    if is_local; then
+      use_local_state
+    elif ! pulumi whoami >/dev/null 2>&1; then
+      echo "stack: not logged in to a Pulumi backend, so $stack is drawn from nothing"
+      from_nothing python -m infra.graph "$stack" --out "$3"
+      exit 0
+    fi
+    select_stack
+    python -m infra.graph "$stack" --out "$3"
+    ;;
+  costs)
+    prepare
+    options=(--plot "$3")
+    if is_local; then options+=(--no-rates --no-bill); fi
+    python -m infra.costs "$stack" "${options[@]}"
     ;;
   down)
     prepare
@@ -161,7 +180,7 @@ case "$verb" in
     python -m infra.opencode "$stack" "${3:-opencode.json}"
     ;;
   *)
-    echo "error: unknown verb $verb; up, preview, down, acceptance, releases, env or opencode" >&2
+    echo "error: unknown verb $verb; up, preview, graph, costs, down, acceptance, releases, env or opencode" >&2
     exit 2
     ;;
 esac
