@@ -52,6 +52,8 @@ from local.modal_cloud.logs.state import Logs
 from local.modal_cloud.logs.wire import LogsWire
 from local.modal_cloud.mounts.state import Mounts
 from local.modal_cloud.mounts.wire import MountsWire
+from local.modal_cloud.queues.state import Queues
+from local.modal_cloud.queues.wire import QueuesWire
 from local.modal_cloud.records import App, Endpoint
 from local.modal_cloud.rpc import Caller, Interface
 from local.modal_cloud.schedules.control import ClockControl
@@ -114,6 +116,7 @@ class Cloud:
         self.environments = Environments(self.store)
         self.secrets = Secrets(self.store)
         self.dicts = Dicts(self.store)
+        self.queues = Queues(self.store)
         self.volumes = Volumes(self.store, folders)
         self.uploads = Uploads(folders)
         self.blobs = Blobs(folders)
@@ -152,7 +155,7 @@ class Cloud:
                         EnvironmentsWire,
                         FunctionsWire,
                     ),
-                    *(ImagesWire, LogsWire, MountsWire, SecretsWire, TasksWire, VolumesWire, WorkspaceWire),
+                    *(ImagesWire, LogsWire, MountsWire, QueuesWire, SecretsWire, TasksWire, VolumesWire, WorkspaceWire),
                 )
             ),
             settings.token_id,

@@ -30,6 +30,10 @@ class FailedPrecondition(Refused):
     code = Status.FAILED_PRECONDITION
 
 
+class ResourceExhausted(Refused):
+    code = Status.RESOURCE_EXHAUSTED
+
+
 class Unauthenticated(Refused):
     code = Status.UNAUTHENTICATED
 

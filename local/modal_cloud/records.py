@@ -59,6 +59,18 @@ class Dict:
 
 
 @dataclass
+class Queue:
+    """The items are rows of their own (`queues.state`), not part of the record."""
+
+    id: str
+    environment: str
+    name: str
+    """Empty for ephemeral queues."""
+    created_at: float
+    heartbeat_at: float | None = None
+
+
+@dataclass
 class MountedFile:
     path: str
     """Absolute path in the container."""
@@ -135,6 +147,12 @@ class Function:
     autoscaler_override: api_pb2.AutoscalerSettings = field(default_factory=api_pb2.AutoscalerSettings)
     """Only the fields that an autoscaler update has set; cleared by each deploy and rollback."""
     overridden_at: float | None = None
+    base_id: str = ""
+    """Of a variant (`functions.variants`): the function whose definitions it follows."""
+    parameters: bytes = b""
+    """Of a variant: serialized parameters of its class."""
+    options: api_pb2.FunctionOptions = field(default_factory=api_pb2.FunctionOptions)
+    """Of a variant: what `.with_options()` and its like have set."""
 
     @property
     def live(self) -> FunctionDefinition | None:

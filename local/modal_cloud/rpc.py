@@ -22,6 +22,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_grpc
 
 from local.modal_cloud.errors import Unauthenticated, Unimplemented
+from local.modal_cloud.refusals import refusal
 from local.modal_cloud.watching.trace import Trace
 
 log = logging.getLogger("local.modal_cloud.rpc")
@@ -91,7 +92,7 @@ class Interface:
             request = await stream.recv_message()
             method = self._methods.get(name)
             if method is None:
-                raise Unimplemented(f"{name} is not implemented by the local cloud")
+                raise Unimplemented(refusal(name))
             interference = self.interference
             if interference is not None:
                 await interference.before(name, request, caller)

@@ -30,7 +30,8 @@ class Releases:
             for function_id in before | set(version.function_ids.values()):
                 self._cloud.functions.go_live(function_id, version.definition_ids.get(function_id))
         for function_id in before - set(version.function_ids.values()):
-            self._cloud.calls.function_gone(function_id, f"App '{app.name}' was deployed without this function")
+            for gone in (function_id, *(variant.id for variant in self._cloud.functions.variants(function_id))):
+                self._cloud.calls.function_gone(gone, f"App '{app.name}' was deployed without this function")
         self._cloud.scheduler.app_published(app.id)
         self._cloud.ingress.app_published(app.id)
         self._cloud.schedules.app_published()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
+from local.modal_cloud.records import Input
 from local.modal_cloud.rpc import Caller
 
 if TYPE_CHECKING:
@@ -28,24 +29,25 @@ class ContainerCallsWire:
         if self._cloud.tasks.get(task_id).ready_at is None:
             self._cloud.tasks.ready(task_id)
             self._cloud.scheduler.container_ready(task_id)
-        item = await self._cloud.calls.take(task_id, INPUT_POLL)
-        if item is None:
+        items = await self._cloud.calls.take_batch(
+            task_id, INPUT_POLL, max(1, request.batch_max_size), request.batch_linger_ms / 1000
+        )
+        if not items:
             drained = self._cloud.calls.drained(task_id)
             return api_pb2.FunctionGetInputsResponse(
                 inputs=[api_pb2.FunctionGetInputsItem(kill_switch=True)] if drained else []
             )
+        return api_pb2.FunctionGetInputsResponse(inputs=[self._item(item) for item in items])
+
+    def _item(self, item: Input) -> api_pb2.FunctionGetInputsItem:
         call = self._cloud.calls.ledger.call(item.call_id)
-        return api_pb2.FunctionGetInputsResponse(
-            inputs=[
-                api_pb2.FunctionGetInputsItem(
-                    input_id=item.id,
-                    input=item.payload,
-                    function_call_id=item.call_id,
-                    function_call_invocation_type=api_pb2.FunctionCallInvocationType.ValueType(call.invocation),
-                    retry_count=item.tries,
-                    function_map_idx=item.idx,
-                )
-            ]
+        return api_pb2.FunctionGetInputsItem(
+            input_id=item.id,
+            input=item.payload,
+            function_call_id=item.call_id,
+            function_call_invocation_type=api_pb2.FunctionCallInvocationType.ValueType(call.invocation),
+            retry_count=item.tries,
+            function_map_idx=item.idx,
         )
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest, caller: Caller) -> Empty:

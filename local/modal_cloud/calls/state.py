@@ -111,7 +111,10 @@ class Calls:
         if method:
             payload.method_name = method
         (item,) = self.add_inputs(call, [(0, payload)])
-        return WebCall(item, streams, self._cloud.blobs.file, self._abandon_web)
+        goodbye = api_pb2.Asgi(http_disconnect=api_pb2.Asgi.HttpDisconnect())
+        if scope["type"] == "websocket":
+            goodbye = api_pb2.Asgi(websocket_disconnect=api_pb2.Asgi.WebsocketDisconnect(code=1006))
+        return WebCall(item, streams, self._cloud.blobs.file, self._abandon_web, goodbye)
 
     def streams(self, call_id: str) -> CallStreams:
         """Raises NotFound for a call that is over and forgotten."""
@@ -138,6 +141,21 @@ class Calls:
                 return None
             await self._life.queue.wait(function_id, left)
         return None
+
+    async def take_batch(self, task_id: str, seconds: float, most: int, linger: float) -> list[Input]:
+        """Up to `most` inputs at once (`@modal.batched`), `linger` seconds after the first at the latest."""
+        first = await self.take(task_id, seconds)
+        if first is None:
+            return []
+        batch = [first]
+        deadline = asyncio.get_running_loop().time() + linger
+        while len(batch) < most:
+            left = deadline - asyncio.get_running_loop().time()
+            item = await self.take(task_id, left)
+            if item is None:
+                break
+            batch.append(item)
+        return batch
 
     def put_output(self, task_id: str, input_id: str, result: api_pb2.GenericResult, data_format: int) -> None:
         """The container is done with the input. What comes late (after a time-out, a cancellation, a second time) only
@@ -258,7 +276,7 @@ class Calls:
         if web.queued:
             self._life.finish(web.item, terminated("the client went away"))
         elif web.result is None:
-            web.send(api_pb2.Asgi(http_disconnect=api_pb2.Asgi.HttpDisconnect()))
+            web.send(web.goodbye)
 
     def _began_response(self, item: Input) -> bool:
         streams = self._life.streams.get(item.call_id)

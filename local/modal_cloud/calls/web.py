@@ -21,11 +21,14 @@ class WebCall:
         streams: CallStreams,
         blob_file: Callable[[str], Path],
         abandon: Callable[[WebCall], None],
+        goodbye: api_pb2.Asgi,
     ) -> None:
         self.call_id = item.call_id
         self.input_id = item.id
         self.item = item
         self.streams = streams
+        self.goodbye = goodbye
+        """What the container hears when the client goes away."""
         self._blob_file = blob_file
         self._abandon = abandon
 

@@ -7,6 +7,7 @@ from modal_proto import api_pb2
 from local.modal_cloud.clock import now
 from local.modal_cloud.errors import Invalid, NotFound
 from local.modal_cloud.functions.handles import class_object, function_data, function_handle
+from local.modal_cloud.functions.variants import variant_definition, variant_id
 from local.modal_cloud.ids import new_id
 from local.modal_cloud.records import App, Class, Function, FunctionDefinition
 from local.modal_cloud.schedules.times import check as check_schedule
@@ -105,6 +106,50 @@ class Functions:
             if key in kept or definition.created_at > now() - UNPUBLISHED_KEPT_SECONDS
         }
         self._table.save(function)
+        for variant in self.variants(function_id):
+            self._follow(variant)
+
+    # -- variants
+
+    def bind(self, base_id: str, parameters: bytes, options: api_pb2.FunctionOptions) -> Function:
+        """The function with these parameters and options; the same each time. Raises NotFound, Invalid."""
+        base = self.get(base_id)
+        if base.base_id:  # options on top of a variant's: the SDK has merged them
+            base = self.get(base.base_id)
+        function_id = variant_id(base.id, parameters, options)
+        found = self._table.find(function_id)
+        if found is not None:
+            return found
+        return self._follow(
+            Function(
+                id=function_id,
+                app_id=base.app_id,
+                name=base.name,
+                created_at=now(),
+                handle=base.handle,
+                base_id=base.id,
+                parameters=parameters,
+                options=options,
+            )
+        )
+
+    def variants(self, function_id: str) -> list[Function]:
+        return self._table.where(lambda function: function.base_id == function_id)
+
+    def with_variants(self, app_id: str) -> list[Function]:
+        """Functions of the live version and their variants."""
+        return [either for function in self.of_app(app_id) for either in (function, *self.variants(function.id))]
+
+    def _follow(self, variant: Function) -> Function:
+        base = self.get(variant.base_id)
+        variant.handle = base.handle
+        variant.definitions = {
+            key: variant_definition(definition, variant) for key, definition in base.definitions.items()
+        }
+        variant.live_definition_id = base.live_definition_id
+        variant.autoscaler_override = api_pb2.AutoscalerSettings()
+        variant.overridden_at = None
+        return self._table.save(variant)
 
     def handle(self, function: Function) -> api_pb2.FunctionHandleMetadata:
         """What clients get: the handle with the ids it is made of."""
@@ -177,7 +222,11 @@ class Functions:
 
     def static_settings(self, function_id: str) -> api_pb2.AutoscalerSettings:
         settings = api_pb2.AutoscalerSettings()
-        settings.CopyFrom(self.definition_of(function_id).function.autoscaler_settings)
+        function = self.definition_of(function_id).function
+        settings.CopyFrom(function.autoscaler_settings)
+        if self.get(function_id).base_id or function.class_parameter_info.schema:
+            # A class without its parameters can't run, and one with them only when it is asked for.
+            settings.ClearField("min_containers")
         return settings
 
     def override_settings(self, function_id: str, settings: api_pb2.AutoscalerSettings) -> api_pb2.AutoscalerSettings:

@@ -47,6 +47,7 @@ class FunctionsWire:
             data.ranked_functions if data is not None else [api_pb2.FunctionData.RankedFunction(function=chosen)]
         ):
             _refuse_what_gpus_cannot_have(choice.function)
+            _refuse_what_is_not_here(choice.function)
         record, definition = self._cloud.functions.create(request.app_id, request.existing_function_id, chosen, data)
         handle = self._cloud.functions.handle(record)
         handle.definition_id = definition.id
@@ -70,6 +71,33 @@ class FunctionsWire:
         return api_pb2.FunctionGetByIdResponse(
             handle_metadata=self._cloud.functions.handle(function),
             function=self._cloud.functions.definition_of(function.id).data,
+        )
+
+    async def FunctionBindParams(
+        self, request: api_pb2.FunctionBindParamsRequest, caller: Caller
+    ) -> api_pb2.FunctionBindParamsResponse:
+        if request.function_options.cloud_bucket_mounts:
+            raise Invalid(_NO_BUCKETS)
+        function = self._cloud.functions.bind(request.function_id, request.serialized_params, request.function_options)
+        return api_pb2.FunctionBindParamsResponse(
+            bound_function_id=function.id, handle_metadata=self._cloud.functions.handle(function)
+        )
+
+    async def FunctionListVariants(
+        self, request: api_pb2.FunctionListVariantsRequest, caller: Caller
+    ) -> api_pb2.FunctionListVariantsResponse:
+        found = self._cloud.functions.variants(request.function_id)
+        found.sort(key=lambda function: len(self._cloud.tasks.of_function(function.id)), reverse=True)
+        return api_pb2.FunctionListVariantsResponse(
+            infos=[
+                api_pb2.FunctionVariantInfo(
+                    function_id=function.id,
+                    serialized_params=function.parameters,
+                    function_options=function.options if function.options.ByteSize() else None,
+                )
+                for function in (found[: request.limit] if request.limit else found)
+            ],
+            ordered_by_task_count=True,
         )
 
     async def ClassCreate(self, request: api_pb2.ClassCreateRequest, caller: Caller) -> api_pb2.ClassCreateResponse:
@@ -120,6 +148,16 @@ class FunctionsWire:
         if version and version != app.live_version:
             raise NotFound(f"App '{name}' v{version} is not live, and the local cloud serves the live version only")
         return app
+
+
+_NO_BUCKETS = "CloudBucketMount is not supported by the local cloud; use a modal.Volume"
+
+
+def _refuse_what_is_not_here(function: api_pb2.Function) -> None:
+    if function.cloud_bucket_mounts:
+        raise Invalid(_NO_BUCKETS)
+    if function._experimental_group_size > 1:
+        raise Invalid("clusters of containers (modal.experimental.clustered) are not supported by the local cloud")
 
 
 def _refuse_what_gpus_cannot_have(function: api_pb2.Function) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from modal_proto import api_pb2
 
 from local.modal_cloud.errors import NotFound
+from local.modal_cloud.functions.variants import parameters_of_query
 from local.modal_cloud.ingress import headers, ports
 from local.modal_cloud.ingress.server_requests import ServerRequests
 from local.modal_cloud.ingress.web_requests import WebRequests
@@ -114,10 +115,13 @@ class Ingress:
             return headers.refusal(404, "nothing is deployed at this address")
         if _needs_proxy_token(function, endpoint.method) and not self._has_proxy_token(request):
             return headers.refusal(401, "this endpoint needs the headers Modal-Key and Modal-Secret")
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return headers.refusal(501, "the local cloud has no websockets")
         if function.is_server:
             return await self._servers.handle(request, function_id)
+        if function.class_parameter_info.schema:
+            parameters, wrong = parameters_of_query(list(function.class_parameter_info.schema), request.query)
+            if parameters is None:
+                return headers.refusal(400, f"parameters of the class: {', '.join(wrong)}")
+            function_id = self._cloud.functions.bind(function_id, parameters, api_pb2.FunctionOptions()).id
         return await self._web.handle(request, function_id, endpoint.method)
 
     def _target(self, endpoint: Endpoint) -> tuple[str, api_pb2.Function]:

@@ -13,7 +13,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import BaseConnector
 from yarl import URL
 
-from local.modal_cloud.ingress import headers
+from local.modal_cloud.ingress import headers, websockets
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -81,6 +81,12 @@ async def _proxy(request: web.BaseRequest, connection: socket.socket) -> web.Str
         max_field_size=_LARGEST_HEADER,
         skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
     ) as session:
+        if websockets.is_upgrade(request):
+            others = [
+                (name.decode("latin-1"), value.decode("latin-1")) for name, value in websockets.passed_on(request)
+            ]
+            url = URL(f"http://container{request.raw_path}", encoded=True)
+            return await websockets.relay_to_port(request, session, url, [*others, ("X-Forwarded-For", peer)])
         try:
             upstream = await session.request(
                 request.method,

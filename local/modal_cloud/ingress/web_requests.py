@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 from modal_proto import api_pb2
 
-from local.modal_cloud.ingress import headers
+from local.modal_cloud.ingress import headers, websockets
 from local.modal_cloud.seams import WebStream
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class WebRequests:
         self._parked: dict[str, tuple[Exchange, asyncio.TimerHandle]] = {}
 
     async def handle(self, request: web.BaseRequest, function_id: str, method: str) -> web.StreamResponse:
+        if websockets.is_upgrade(request):
+            return await self._websocket(request, function_id, method)
         parked = self._parked.pop(request.query.get(CALL_PARAMETER, ""), None)
         if parked is not None:
             exchange, expiry = parked
@@ -88,6 +90,20 @@ class WebRequests:
                 feeder.cancel()
             if not finished:
                 exchange.abandon()
+
+    async def _websocket(self, request: web.BaseRequest, function_id: str, method: str) -> web.StreamResponse:
+        scope = {
+            **_scope(request),
+            "type": "websocket",
+            "scheme": "ws",
+            "headers": [[name.lower(), value] for name, value in websockets.passed_on(request)],
+            "subprotocols": websockets.protocols(request),
+        }
+        stream = self._cloud.calls.open_web(function_id, method, scope)
+        try:
+            return await websockets.relay(request, stream, lambda: _without_response(stream.result))
+        finally:
+            stream.abandon()
 
     def _park(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         call_id = exchange.stream.call_id

@@ -40,6 +40,7 @@ def scaling_of(settings: api_pb2.AutoscalerSettings, function: api_pb2.Function)
         target = settings.target_concurrency_float or float(settings.target_concurrency) or math.inf
     else:
         target = float(function.target_concurrent_inputs or function.max_concurrent_inputs or 1)
+        target *= max(1, function.batch_max_size)
     return Scaling(
         minimum=settings.min_containers,
         maximum=settings.max_containers or None,

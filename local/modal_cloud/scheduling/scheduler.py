@@ -51,7 +51,7 @@ class Scheduler:
     # -- from apps and functions
 
     def app_published(self, app_id: str) -> None:
-        for function in self._cloud.functions.of_app(app_id):
+        for function in self._cloud.functions.with_variants(app_id):
             self._pool(function.id)
         for pool in self._of_app(app_id):
             pool.poke()

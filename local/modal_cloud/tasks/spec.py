@@ -34,6 +34,7 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
         function_def=function,
         environment_name=app.environment,
         app_layout=_layout(cloud, app, function),
+        serialized_params=cloud.functions.get(task.function_id).parameters,
     )
     environment = {
         "PATH": SYSTEM_PATH,
