@@ -49,7 +49,7 @@ def flaky(key, good_try):
     return count
 
 
-@app.function(timeout=2)
+@app.function(timeout=2, startup_timeout=60)
 def slow(seconds):
     time.sleep(seconds)
     return os.environ["MODAL_TASK_ID"]
