@@ -7,6 +7,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from components import modal_api
+
 if TYPE_CHECKING:
     from serving.params import Scaling
     from serving.schedule import Schedule
@@ -40,10 +42,10 @@ def schedule_text(schedule: Schedule | None) -> str:
 
 
 def holding(autoscaler: dict[str, Any], schedule: str, moment: datetime | None = None) -> dict[str, int]:
-    """`autoscaler` as integers (Pulumi hands every number over as a float), the schedule's count in it while it holds;
-    `moment` is now unless given.
+    """`autoscaler` as integers and in the order of modal_api.AUTOSCALER_KEYS (Pulumi hands every number over as a float,
+    and in any order), the schedule's count in it while it holds; `moment` is now unless given.
     """
-    settings = {key: int(value) for key, value in autoscaler.items()}
+    settings = {key: int(autoscaler[key]) for key in modal_api.AUTOSCALER_KEYS if key in autoscaler}
     if schedule:
         from serving.schedule import Schedule
 
