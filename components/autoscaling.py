@@ -42,8 +42,8 @@ def schedule_text(schedule: Schedule | None) -> str:
 
 
 def holding(autoscaler: dict[str, Any], schedule: str, moment: datetime | None = None) -> dict[str, int]:
-    """`autoscaler` as integers and in the order of modal_api.AUTOSCALER_KEYS (Pulumi hands every number over as a float,
-    and in any order), the schedule's count in it while it holds; `moment` is now unless given.
+    """`autoscaler` as integers in the order of modal_api.AUTOSCALER_KEYS (Pulumi hands them over as floats, in any
+    order), the schedule's count in it while it holds; `moment` is now unless given.
     """
     settings = {key: int(autoscaler[key]) for key in modal_api.AUTOSCALER_KEYS if key in autoscaler}
     if schedule:
