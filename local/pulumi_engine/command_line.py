@@ -5,21 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sys
-from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from local.control import daemon_pid
 from local.installation import Installation, default_folder
 from local.pulumi_engine import Problem
-from local.pulumi_engine.project import Config, Project
-from local.pulumi_engine.state import VERSION, Backend, Snapshot
+from local.pulumi_engine.project import Config, Place
+from local.pulumi_engine.state import VERSION, Snapshot
 from local.pulumi_engine.values import as_text, bare, has_secret
 
 _UPDATE = (
@@ -28,37 +22,14 @@ _UPDATE = (
 )
 _VERBS = {
     **dict.fromkeys(("up", "preview", "refresh", "destroy"), _UPDATE),
-    **{"cancel": "[name] --yes", "version": ""},
+    **{"cancel": "[name] --yes", "version": "", "stack export": ""},
     **{"stack init": "[name]", "stack select": "[name]", "stack ls": "--json"},
     **{"stack rm": "[name] --yes --preserve-config", "stack output": "[output] --json --show-secrets"},
-    **{"stack export": "", "stack import": "", "stack history": "--json --show-secrets --page-size= --page="},
+    "stack history": "--json --show-secrets --page-size= --page=",
     **{"config set": "key [text] --path --secret --plaintext --value=", "config rm": "key --path"},
 }
 """Each one's arguments: `[…]` may be left out, a flag with `=` takes a value."""
 _SHORT = {"--stack=": "-s", "--yes": "-y", "--skip-preview": "-f", "--target=": "-t", "--parallel=": "-p"}
-
-
-class Place:
-    """The project, its backend and the stack that a command is about."""
-
-    def __init__(self, named: str | None) -> None:
-        self.project = Project.find(Path.cwd())
-        self.backend = Backend(self.project.name)
-        self.selection = self.backend.root / f"bundled-engine-selected-{self.project.name}"
-        self.named = (named or "").rsplit("/", 1)[-1]
-
-    @cached_property
-    def stack(self) -> str:
-        stack = self.named or (self.selection.read_text(encoding="utf-8") if self.selection.exists() else "")
-        if not stack:
-            raise Problem("no stack selected; please use `pulumi stack select` or pass `--stack`")
-        if stack not in self.backend.stacks():
-            raise Problem(f"no stack named '{stack}' found; pulumi stack init {stack}")
-        return stack
-
-    @property
-    def config(self) -> Config:
-        return Config(self.project, self.stack)
 
 
 def main(arguments: list[str]) -> int:
@@ -75,10 +46,10 @@ def main(arguments: list[str]) -> int:
         if options.verb in ("up", "preview", "refresh", "destroy"):
             return 0 if _update(place, options, interactive) else 1
         _look_after(place, options)
+        return 0
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _update(place: Place, options: argparse.Namespace, interactive: bool) -> bool:
@@ -86,44 +57,33 @@ def _update(place: Place, options: argparse.Namespace, interactive: bool) -> boo
 
     kind = {"up": "update", "preview": "update"}.get(options.verb, options.verb)
     only_preview = options.verb == "preview" or options.preview_only
-    _refuse_the_real_modal(place.stack, only_preview=kind == "update" and only_preview)
+    _refuse_what_is_not_local(place.stack, cloudless=options.verb == "preview")
     if not (interactive or only_preview or options.yes):
         raise Problem("--yes must be passed in to proceed when running in non-interactive mode")
     options.parallel = int(options.parallel or 4 * (os.cpu_count() or 1))
-    if only_preview:
-        return update(kind, place, options, dry_run=True)
-    event_log, options.event_log = options.event_log, None
-    if not options.skip_preview and not update(kind, place, options, dry_run=True):
-        return False
+    if only_preview or not options.skip_preview:
+        previewed = update(kind, place, options, dry_run=True)
+        if only_preview or not previewed:
+            return previewed
     if not options.yes and input(f"Do you want to perform this {kind}? yes/no: ").strip() not in ("yes", "y"):
         raise Problem("confirmation declined, nothing was changed")
-    options.event_log = event_log
-    return update(kind, place, options, dry_run=False)
+    with place.backend.locked(place.stack):
+        return update(kind, place, options, dry_run=False)
 
 
-def _refuse_the_real_modal(stack: str, *, only_preview: bool) -> None:
-    """Production belongs to the real CLI. A preview asks Modal nothing, so it does without a cloud, not with Modal."""
-    address, folder = os.environ.get("MODAL_SERVER_URL", ""), default_folder()
-    cloud = Installation.open(folder) if (folder / "installation.json").exists() else None
-    running = cloud is not None and cloud.server_url == address and daemon_pid(cloud) is not None
-    local = stack == "local" or stack.endswith("-local")
-    if (local and running) or (only_preview and (_is_dead_end(address) or (local and not address))):
-        return
-    reason = f"MODAL_SERVER_URL ({address or 'not set'}) is not the one that runs in {folder}"
-    mend = 'python -m local start, then eval "$(make -s env)"'
-    if not local:
+def _refuse_what_is_not_local(stack: str, *, cloudless: bool) -> None:
+    """Production belongs to the real CLI. `cloudless`: it asks Modal nothing, and needs no cloud where none is set."""
+    reason, mend = "", 'python -m local start, then eval "$(make -s env)"'
+    if stack != "local" and not stack.endswith("-local"):
         reason = f"stack {stack} may be real: its name is neither `local` nor ends in `-local`"
         mend = "install the Pulumi CLI (https://www.pulumi.com/docs/install/) for it"
-    raise Problem(f"the bundled engine serves the local cloud only, and {reason}; {mend}")
-
-
-def _is_dead_end(address: str) -> bool:
-    """Whether it is a port of this machine on which nobody listens."""
-    place = urlsplit(address)
-    if place.hostname not in ("127.0.0.1", "localhost", "::1") or not place.port:
-        return False
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex((place.hostname, place.port)) != 0
+    elif (address := os.environ.get("MODAL_SERVER_URL", "")) or not cloudless:
+        folder = default_folder()
+        cloud = Installation.open(folder) if (folder / "installation.json").exists() else None
+        if cloud is None or cloud.server_url != address or daemon_pid(cloud) is None:
+            reason = f"MODAL_SERVER_URL ({address or 'not set'}) is not the one that runs in {folder}"
+    if reason:
+        raise Problem(f"the bundled engine serves the local cloud only, and {reason}; {mend}")
 
 
 def _look_after(place: Place, options: argparse.Namespace) -> None:
@@ -145,21 +105,17 @@ def _look_after(place: Place, options: argparse.Namespace) -> None:
             names = backend.stacks()
             print(json.dumps([{"name": name} for name in names]) if options.json else "\n".join(["NAME", *names]))
         case "stack rm":
-            file = place.config.file
             if backend.load(place.stack).resources:
                 raise Problem(f"'{place.stack}' still has resources; removal rejected: pulumi destroy, then again")
             backend.remove(place.stack)
             if not options.preserve_config:
-                file.unlink(missing_ok=True)
+                place.config.file.unlink(missing_ok=True)
             print(f"Stack '{place.stack}' has been removed!")
         case "stack output":
             _print_outputs(backend.load(place.stack), options)
         case "stack export":
-            document = backend.load(place.stack).to_json(place.stack)["checkpoint"]
-            print(json.dumps({"version": 3, "deployment": document["latest"]}, indent=4))
-        case "stack import":
-            imported = Snapshot.from_json({"checkpoint": {"latest": json.load(sys.stdin)["deployment"]}})
-            backend.save(place.stack, replace(imported, salt=backend.load(place.stack).salt))
+            latest = backend.load(place.stack).to_json(place.stack)["checkpoint"]["latest"]
+            print(json.dumps({"version": 3, "deployment": latest}, indent=4))
         case "stack history":
             size, page = int(options.page_size or 10), int(options.page or 1)
             entries = backend.history(place.stack)[size * (page - 1) : size * page]
@@ -181,10 +137,8 @@ def _print_outputs(snapshot: Snapshot, options: argparse.Namespace) -> None:
     if options.output and options.output not in shown:
         raise Problem(f"current stack does not have output property '{options.output}'")
     wanted = shown[options.output] if options.output else shown
-    if options.json:
-        print(json.dumps(wanted, indent=2, ensure_ascii=False))
-    else:
-        print(as_text(wanted) if options.output else "\n".join(f"    {k}  {as_text(v)}" for k, v in shown.items()))
+    text = as_text(wanted) if options.output else "\n".join(f"    {k}  {as_text(v)}" for k, v in shown.items())
+    print(json.dumps(wanted, indent=2, ensure_ascii=False) if options.json else text)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -14,11 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pulumi.runtime.proto import provider_pb2
+from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from local.pulumi_engine.display import Display, Step
-from local.pulumi_engine.state import PROVIDER_TYPE, STACK_TYPE, Snapshot, State
-from local.pulumi_engine.state import now as timestamp
+from local.pulumi_engine.state import PROVIDER_TYPE, STACK_TYPE, Snapshot, State, now
 from local.pulumi_engine.values import UNKNOWN, Properties, bare, changed_keys
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ because it is protected. To unprotect the resource, remove the `protect` flag fr
 program and run `pulumi up`"""
 
 
-Save = Callable[[Snapshot], None]
-
-
 class Stopped(Exception):
     """The update has failed or was interrupted: nothing new begins. Its text, if any, is still to be shown."""
 
@@ -43,13 +39,12 @@ class Failed(Exception):
 
 
 class Deployment:
-    def __init__(
-        self, snapshot: Snapshot, provider: DynamicProvider, display: Display, save: Save, options: Any
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, provider: DynamicProvider, display: Display, options: Any) -> None:
         """`options` are the command line's: dry_run, parallel, target, exclude_protected, clear_pending_creates."""
         self._salt, self._base = snapshot.salt, list(snapshot.resources)
         self._provider, self._display, self._options = provider, display, options
-        self._save, self._dry_run = save, options.dry_run
+        self.save: Callable[[Snapshot], None] = lambda _: None
+        """Called before and after every step that changes something outside."""
         self._news: list[State] = []
         self._done: set[State] = set()
         self._seen: set[str] = set()
@@ -72,21 +67,15 @@ class Deployment:
             state.change_references(lambda urn: self._renamed.get(urn, urn))
         return Snapshot(states, list(self._pending), self._salt)
 
-    def save(self) -> None:
-        if not self._dry_run:
-            self._save(self.snapshot())
-
-    # Registration
-
-    def register(self, new: State, aliases: list[str], delete_first: bool | None) -> State:
-        """Brings one resource to what the program wants; `delete_first` overrules its provider. Raises Stopped."""
+    def register(self, new: State, aliases: list[str]) -> State:
+        """Brings one resource to what the program wants. Raises Stopped."""
         with self._planning:
             if self.stopped.is_set():
                 raise Stopped
             try:
-                steps = self._plan(new, self._old(new, aliases), delete_first)
+                steps = self._plan(new, self._old(new, aliases))
             except Failed as error:
-                self._display.error(new, str(error))
+                self._display.log("error", new.urn, str(error))
                 self.stopped.set()
                 raise Stopped from None
         for step in steps:
@@ -104,7 +93,7 @@ class Deployment:
         for state, olds in self._outputs_before.items():
             state.outputs = {**olds, **state.outputs} if state.type == STACK_TYPE else state.outputs
 
-    def _plan(self, new: State, old: State | None, delete_first: bool | None) -> list[Step]:
+    def _plan(self, new: State, old: State | None) -> list[Step]:
         if new.urn in self._seen:
             raise Failed(f"Duplicate resource URN '{new.urn}'; try giving it a unique name")
         self._seen.add(new.urn)
@@ -119,15 +108,14 @@ class Deployment:
             new.inputs = {key: value for key, value in new.inputs.items() if key not in new.ignoreChanges} | kept
             new.inputs, refusals = self._provider.check(new, old.inputs if old else {})
             if refusals:
-                texts = [f"property {key} value {{}} has a problem: {reason}" for key, reason in refusals]
-                raise Failed("\n".join(f"{new.type} resource '{new.name}': {text}" for text in texts))
-        if old is None:
-            return [Step("create", None, new)]
-        if not new.custom:
-            return [Step("same", old, new)]
+                about = f"{new.type} resource '{new.name}': property"
+                raise Failed("\n".join(f"{about} {key} value {{}} has a problem: {why}" for key, why in refusals))
+        if old is None or not new.custom:
+            return [Step("same" if old else "create", old, new)]
         changes = changed_keys(old.inputs, new.inputs)
+        replacing, creating = (Step(op, old, new, changes) for op in ("replace", "create-replacement"))
         if old.pendingReplacement:  # deleted ahead, now or by an update that did not get further
-            return [Step("replace", old, new, changes), Step("create-replacement", old, new, changes)]
+            return [replacing, creating]
         diff = self._provider.diff(old, new.inputs, new.ignoreChanges)
         unsure = diff.changes == diff.DIFF_UNKNOWN
         if diff.changes == diff.DIFF_NONE or (unsure and bare(old.inputs) == bare(new.inputs)):
@@ -136,10 +124,9 @@ class Deployment:
             return [Step("update", old, new, changes)]
         if old.protect and new.protect:
             raise Failed(_PROTECTED.format(new.urn, "replaced"))
-        replacing, creating = (Step(op, old, new, changes) for op in ("replace", "create-replacement"))
-        if not (diff.deleteBeforeReplace if delete_first is None else delete_first):
+        if not diff.deleteBeforeReplace:
             return [creating, replacing]
-        ahead = [Step("delete-replaced", state, None, ahead=True) for state in (*self._replaced_with(old), old)]
+        ahead = [Step("delete-replaced", state, None) for state in (*self._replaced_with(old), old)]
         return [*ahead, replacing, creating]
 
     def _old(self, new: State, aliases: list[str]) -> State | None:
@@ -160,7 +147,7 @@ class Deployment:
         new = next((state for state in self._news if state.urn == urn), None)
         if new is None:
             old = next((state for state in self._base if state.urn == urn), None)
-            id_ = old.id if old else UNKNOWN if self._dry_run else str(uuid.uuid4())
+            id_ = old.id if old else UNKNOWN if self._options.dry_run else str(uuid.uuid4())
             new = State(urn, True, PROVIDER_TYPE, id=id_, inputs=self._provider.config, outputs=self._provider.config)
             op = "create" if old is None else "same" if old.inputs == new.inputs else "update"
             self._seen.add(urn)
@@ -173,13 +160,11 @@ class Deployment:
         for state in self._base:
             urns = {other.urn for other in gone}
             keys = [key for key, on in state.propertyDependencies.items() if urns & set(on)]
-            if not keys or state.delete or state.urn in self._seen:
-                continue
-            if self._provider.diff(state, {**state.inputs, **dict.fromkeys(keys, UNKNOWN)}, []).replaces:
+            after = {**state.inputs, **dict.fromkeys(keys, UNKNOWN)}
+            unplanned = not state.delete and state.urn not in self._seen
+            if keys and unplanned and self._provider.diff(state, after, []).replaces:
                 gone.append(state)
         return gone[:0:-1]
-
-    # Deletions, refresh
 
     def delete_what_is_gone(self) -> None:
         """After the program's end. Raises Stopped."""
@@ -191,8 +176,7 @@ class Deployment:
         kept: set[str] = set()
         for state in reversed(self._base):
             protected = state.protect and self._options.exclude_protected
-            beside = self._options.target and state.urn not in self._options.target
-            if protected or beside or state.urn in kept:
+            if protected or self._is_left_alone(state) or state.urn in kept:
                 kept |= {state.urn, *state.depends_on()}
         for state in [state for state in self._base if state.urn in kept]:
             self._carry_out(Step("same", state, replace(state)))
@@ -225,13 +209,9 @@ class Deployment:
                 state.change_references(lambda urn: urn if urn in left else "")
                 state.propertyDependencies = {key: urns for key, urns in state.propertyDependencies.items() if urns}
 
-    # Steps
-
     def _carry_out_together(self, steps: Iterable[Step]) -> None:
         with ThreadPoolExecutor(self._options.parallel) as pool:
-            running = [pool.submit(self._carry_out, step) for step in steps]
-        for future in running:
-            future.result()
+            list(pool.map(self._carry_out, steps))
 
     def _carry_out(self, step: Step) -> None:
         """Raises Stopped."""
@@ -243,12 +223,12 @@ class Deployment:
             if operation[0]:
                 with self._journal:
                     self._pending.append(operation)
-                    self.save()
+                    self.save(self.snapshot())
             try:
                 self._apply(step)
                 applied = True
             except Failed as error:
-                self._display.error(step.state, str(error))
+                self._display.log("error", step.state.urn, str(error))
                 self.stopped.set()
                 applied = False
             with self._journal:
@@ -257,14 +237,14 @@ class Deployment:
                 if applied:
                     self._record(step)
                 if operation[0]:
-                    self.save()
+                    self.save(self.snapshot())
             if not applied:
                 raise Stopped
         self._display.end(step)
 
     def _apply(self, step: Step) -> None:
         """The provider's part. Raises Failed."""
-        old, new, dry = step.old, step.new, self._dry_run
+        old, new, dry = step.old, step.new, self._options.dry_run
         dynamic = step.state.custom and not step.state.is_provider
         match step.op:
             case "create" | "create-replacement" if new and dynamic:
@@ -285,22 +265,21 @@ class Deployment:
                 step.result = "same"
                 if dynamic:
                     new.id, new.inputs, new.outputs = self._provider.read(old)
-                    found = self._provider.diff(new, old.inputs, old.ignoreChanges) if new.id else None
-                    if found is None:
+                    if not new.id:
                         step.result = "delete"
-                    elif found.changes == provider_pb2.DiffResponse.DIFF_SOME:
+                    elif self._provider.diff(new, old.inputs, old.ignoreChanges).changes == DiffResponse.DIFF_SOME:
                         step.result, step.changes = "update", changed_keys(old.outputs, new.outputs)
 
     def _record(self, step: Step) -> None:
         """The state's part, for a step that was applied."""
         old, new = step.old, step.new
         if new and step.op in ("create", "create-replacement"):
-            new.created = new.modified = timestamp()
+            new.created = new.modified = now()
         elif new and old and step.op in ("same", "update"):
-            new.created, new.modified = old.created, old.modified if step.op == "same" else timestamp()
+            new.created, new.modified = old.created, old.modified if step.op == "same" else now()
         if step.op == "create-replacement" and old and not old.pendingReplacement:
             old.delete = True
-        elif old and step.ahead:
+        elif old and step.op == "delete-replaced" and not old.delete:  # ahead of its replacement
             old.pendingReplacement = True
         elif old and step.op != "replace":
             self._done.add(old)

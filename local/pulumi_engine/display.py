@@ -1,21 +1,22 @@
-"""What one update shows: lines for people, and the same as JSON events for the Automation API (`--event-log`)."""
+"""What one update shows: lines for people, and the same as JSON events for the Automation API (`--event-log FILE`)."""
 
 from __future__ import annotations
 
+import itertools
 import json
-import queue
+import os
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from local.pulumi_engine.state import State
-from local.pulumi_engine.values import UNKNOWN, Properties, is_secret, mapped, masked
+from local.pulumi_engine.values import UNKNOWN, Properties, mapped, masked
 
 _OPERATIONS = {
-    "same": ("  ", "", ""),
     "create": ("+ ", "creat", ""),
     "update": ("~ ", "updat", ""),
     "delete": ("- ", "delet", ""),
@@ -37,36 +38,35 @@ class Step:
     new: State | None
     changes: dict[str, str] = field(default_factory=dict)
     """Top-level inputs that differ, each with its sign."""
-    ahead: bool = False
-    """An original that goes before its replacement comes."""
     result: str = ""
     """The operation that a refresh turned out to be: same, update or delete."""
 
     @property
     def state(self) -> State:
-        state = self.new or self.old
-        assert state
-        return state
+        return cast(State, self.new or self.old)
 
 
 class Display:
     """Its methods are called from many threads."""
 
     def __init__(self, kind: str, stack: str, *, dry_run: bool, event_log: str | None) -> None:
-        """`kind` is update, refresh or destroy."""
         self._dry = dry_run
         self._began: dict[Step, float] = {}
         self._last: dict[str, Step] = {}
         self._failed: set[str] = set()
-        self._start, self._lock, self._events = time.monotonic(), threading.RLock(), _EventLog(event_log or "")
+        self._numbers = itertools.count()
+        self._start, self._lock = time.monotonic(), threading.RLock()
+        # Each event is on disk before the next step: the Automation API reads along.
+        self._events = Path(event_log or os.devnull).open("w", encoding="utf-8", buffering=1)  # noqa: SIM115
         self.changes: Counter[str] = Counter()
+        self.say = partial(self.log, "info", "")  # a line that the program or the provider printed
         doing = f"Previewing {kind}" if dry_run else f"{kind.title().removesuffix('e')}ing"
         print(f"{doing} ({stack}):\n", flush=True)
 
     def begin(self, step: Step) -> None:
         with self._lock:
             self._began[step], self._last[step.state.urn] = time.monotonic(), step
-            self._events.step("resourcePreEvent", step)
+            self._emit_step("resourcePreEvent", step)
             if not self._dry and step.op != "same":
                 self._row(step, step.op, "ing", "(0s)")
 
@@ -80,29 +80,21 @@ class Display:
                     seconds = f"({time.monotonic() - self._began[step]:.2f}s)"
                     self._row(step, op, *(("e", "") if self._dry else ("ed", seconds)))
             if step.state.custom or step.op not in ("create", "same", "update"):
-                self._events.step("resOutputsEvent", step)
+                self._emit_step("resOutputsEvent", step)
 
     def outputs_registered(self, state: State) -> None:
         """A component or the stack is complete."""
         with self._lock:
-            self._events.step("resOutputsEvent", self._last[state.urn])
-
-    def error(self, state: State, message: str) -> None:
-        self._last.setdefault(state.urn, Step("same", None, state))
-        self.log("error", state.urn, message)
+            self._emit_step("resOutputsEvent", self._last[state.urn])
 
     def log(self, severity: str, urn: str, message: str) -> None:
         """A message about a resource, or about the stack."""
         with self._lock:
             prefix = "" if severity == "info" else f"{severity}: "
-            self._events.emit("diagnosticEvent", urn=urn, severity=severity, prefix=prefix, message=message, color="")
-            about = f"{self._last[urn].state.name}: " if urn in self._last and self._last[urn].state.custom else ""
+            self._emit("diagnosticEvent", urn=urn, severity=severity, prefix=prefix, message=message, color="")
+            about = f"{urn.rsplit('::', 1)[1]}: " if "dynamic" in urn else ""  # no component's, nor the stack's
             self._failed |= {urn} if severity == "error" else set()
             print(f"    {about}{prefix}{message.rstrip()}".replace("\n", "\n    "), flush=True)
-
-    def say(self, line: str) -> None:
-        """A line that the program or the provider printed."""
-        self.log("info", "", line)
 
     def close(self, outputs: Properties, *, failed: bool) -> None:
         """The end of an update; `outputs`: those of the stack, where they are to be shown."""
@@ -112,10 +104,8 @@ class Display:
             if outputs:
                 lines += ["Outputs:", *(f"    {k:<{width}}: {_shown(v)}" for k, v in sorted(outputs.items())), ""]
             changed = [op for op in ("create", "update", "delete", "replace") if self.changes[op]]
-            lines.append("Resources:")
-            for op in changed:
-                sign, verb, _ = _OPERATIONS[op]
-                lines.append(f"    {sign}{self.changes[op]} {f'to {verb}e' if self._dry else f'{verb}ed'}")
+            ends = {op: f"to {op}" if self._dry else f"{op}d" for op in changed}
+            lines += ["Resources:", *(f"    {_OPERATIONS[op][0]}{self.changes[op]} {ends[op]}" for op in changed)]
             if self.changes["same"]:
                 total = f"{sum(self.changes[op] for op in changed)} changes. " if len(changed) > 1 else ""
                 lines.append(f"    {total}{self.changes['same']} unchanged")
@@ -124,8 +114,22 @@ class Display:
             print("\n".join([*lines, "", *([] if self._dry else [f"Duration: {seconds}s\n"])]), flush=True)
             totals = {"durationSeconds": seconds, "resourceChanges": dict(self.changes), "PolicyPacks": {}}
             result = {"isPreview": self._dry, "result": "failed" if failed else "succeeded"}
-            self._events.emit("summaryEvent", maybeCorrupt=False, **totals, **result)
+            self._emit("summaryEvent", maybeCorrupt=False, **totals, **result)
+            self._emit("cancelEvent")
             self._events.close()
+
+    def _emit(self, kind: str, **content: Any) -> None:
+        event = {"sequence": next(self._numbers), "timestamp": int(time.time()), kind: content}
+        self._events.write(f"{json.dumps(event, ensure_ascii=False)}\n")
+
+    def _emit_step(self, kind: str, step: Step) -> None:
+        op = step.op if kind == "resourcePreEvent" else step.result or step.op
+        resource = {"urn": step.state.urn, "type": step.state.type, "provider": step.state.provider}
+        sides = {
+            side: state and {**vars(state), "inputs": masked(state.inputs), "outputs": masked(state.outputs)}
+            for side, state in (("old", step.old), ("new", step.new))
+        }
+        self._emit(kind, metadata={"op": op, **resource, **sides})
 
     def _row(self, step: Step, op: str, ending: str, more: str) -> None:
         state, (sign, verb, what) = step.state, _OPERATIONS[op]
@@ -137,54 +141,6 @@ class Display:
 
 
 def _shown(value: Any) -> str:
-    if value == UNKNOWN or is_secret(value):
-        return "[unknown]" if value == UNKNOWN else "[secret]"
     plain = mapped(value, leaf=lambda it: "[unknown]" if it == UNKNOWN else it, mark=lambda _: "[secret]")
-    return json.dumps(plain, ensure_ascii=False, indent=4).replace("\n", "\n    ")
-
-
-class _EventLog:
-    """Writes events to a file, or to tcp:// as gRPC."""
-
-    def __init__(self, target: str) -> None:
-        """Without a target nothing is written."""
-        self._events: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._number = 0
-        self._writer = threading.Thread(target=self._write, args=[target], daemon=True)
-        self._writer.start()
-
-    def emit(self, kind: str, **content: Any) -> None:
-        event = {"sequence": self._number, "timestamp": int(time.time()), kind: content}
-        self._number += 1
-        self._events.put(json.dumps(event, ensure_ascii=False))
-
-    def step(self, kind: str, step: Step) -> None:
-        def plain(state: State | None) -> dict[str, Any] | None:
-            return (
-                None
-                if state is None
-                else {**vars(state), "inputs": masked(state.inputs), "outputs": masked(state.outputs)}
-            )
-
-        op = step.op if kind == "resourcePreEvent" else step.result or step.op
-        resource = {"urn": step.state.urn, "type": step.state.type, "provider": step.state.provider}
-        self.emit(kind, metadata={"op": op, **resource, "old": plain(step.old), "new": plain(step.new)})
-
-    def close(self) -> None:
-        self.emit("cancelEvent")
-        self._events.put(None)
-        self._writer.join(10)
-
-    def _write(self, target: str) -> None:
-        events = iter(self._events.get, None)
-        if target.startswith("tcp://"):
-            import grpc
-            from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
-            from pulumi.runtime.proto import events_pb2, events_pb2_grpc
-
-            with grpc.insecure_channel(target.removeprefix("tcp://"), options=_GRPC_CHANNEL_OPTIONS) as channel:
-                stub = events_pb2_grpc.EventsStub(channel)
-                stub.StreamEvents(events_pb2.EventRequest(event=event) for event in events)
-        elif target:
-            with Path(target).open("w", encoding="utf-8", buffering=1) as file:
-                file.writelines(f"{event}\n" for event in events)
+    text = json.dumps(plain, ensure_ascii=False, indent=4).replace("\n", "\n    ")
+    return str(plain) if plain in ("[unknown]", "[secret]") else text

@@ -10,13 +10,13 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
+from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
@@ -33,10 +33,9 @@ from local.pulumi_engine.values import Properties, bare, is_secret, mapped, mark
 
 _EXPLAINED = 32
 """The status of a program that has told its error itself."""
-_SEVERITIES = {engine_pb2.INFO: "info", engine_pb2.WARNING: "warning", engine_pb2.ERROR: "error"}
 _FOLLOWED = {
     *("type", "name", "custom", "object", "parent", "protect", "dependencies", "propertyDependencies", "ignoreChanges"),
-    *("deleteBeforeReplace", "deleteBeforeReplaceDefined", "additionalSecretOutputs", "retainOnDelete", "aliasURNs"),
+    *("additionalSecretOutputs", "retainOnDelete", "aliasURNs"),
     # What the SDK says of itself and of the place in the program.
     *("acceptSecrets", "acceptResources", "supportsPartialValues", "supportsResultReporting", "accepts_byte_string"),
     *("sourcePosition", "stackTrace", "parentStackTraceHandle", "snippetId", "version"),
@@ -56,50 +55,46 @@ def to_struct(properties: Properties) -> struct_pb2.Struct:
 class Child:
     """A process of the project's Python in the program's folder, which a Ctrl-C at the terminal does not reach."""
 
-    def __init__(self, project: Project, say: Callable[[str], None], *arguments: str, **environ: str) -> None:
-        """`say` gets each line of its output as it comes."""
+    def __init__(self, project: Project, *arguments: str, **environ: str) -> None:
         if not project.python.exists():
             raise Problem(f"{project.python} does not exist; bootstrap/environment.sh makes it")
-        path = f"{project.python.parent}:{os.environ['PATH']}"
-        self._say, self.ended = say, threading.Event()
-        self.process = subprocess.Popen(
-            [str(project.python), "-u", *arguments],
-            cwd=project.program,
-            env={**os.environ, "PATH": path, "PULUMI_PROJECT": project.name, **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        command, path = [str(project.python), "-u", *arguments], f"{project.python.parent}:{os.environ['PATH']}"
+        environ = {**os.environ, "PATH": path, "PULUMI_PROJECT": project.name, **environ}
+        self.process = Popen(
+            command, cwd=project.program, env=environ, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self.lines = (line.rstrip("\n") for line in self.process.stdout or () if line.strip())
+        self.ended = threading.Event()
+
+    def pass_on(self, say: Callable[[str], None]) -> None:
+        """From now on `say` gets each line of its output as it comes."""
+
+        def read() -> None:
+            for line in self.lines:
+                say(line)
+            self.ended.set()
+
+        threading.Thread(target=read, daemon=True).start()
 
     def end(self, grace: float = 0) -> None:
         """Returns when it is gone and its last line was said; it gets `grace` seconds to end after an interrupt."""
         if grace and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
+            with suppress(TimeoutExpired):
                 self.process.wait(grace)
         self.process.kill()
         self.process.wait()
         self.ended.wait(2)
 
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            if line.strip():
-                self._say(line.rstrip("\n"))
-        self.ended.set()
-
 
 class DynamicProvider:
-    """Starts with the first call, so that a stack without custom resources needs no process."""
+    """Starts at once, beside the program; the first call waits for it."""
 
     def __init__(self, project: Project, config: Properties, engine: str, say: Callable[[str], None]) -> None:
         """`config` is what the provider resource has as inputs: the stack's whole configuration."""
-        self._project, self.config, self._engine, self._say = project, config, engine, say
-        self._lock = threading.Lock()
-        self._child: Child | None = None
-        self._port = ""
-        self._connection: Any = None
+        self.config, self._say = config, say
+        self._child = Child(project, "-m", "pulumi.dynamic", engine, PULUMI_CONFIG="{}")
+        self._connected = ThreadPoolExecutor(1).submit(self._connect)
 
     def check(self, state: State, olds: Properties) -> tuple[Properties, list[tuple[str, str]]]:
         """The checked inputs, and (property, reason) for each one that is refused."""
@@ -131,46 +126,35 @@ class DynamicProvider:
 
     def cancel(self) -> None:
         """Asks for an early end of what runs. From any thread; providers are free to do nothing about it."""
-        if self._connection is not None:
-            with suppress(grpc.RpcError):  # it has ended
-                self._connection.Cancel(empty_pb2.Empty(), timeout=2)
+        if self._connected.done():
+            with suppress(grpc.RpcError, Failed):  # it has ended
+                self._connected.result().Cancel(empty_pb2.Empty(), timeout=2)
 
     def stop(self) -> None:
-        if self._child:
-            self._child.end()  # it waits for ever, and holds nothing between calls
+        self._child.end()  # it waits for ever, and holds nothing between calls
 
     def _call(self, method: str, state: State, **fields: Any) -> Any:
         """Calls a method about one resource; fields that are dicts are properties. Raises Failed."""
-        with self._lock:
-            self._connection = self._connection or self._start()
         fields = {key: to_struct(bare(v)) if isinstance(v, dict) else v for key, v in fields.items()}
         request = getattr(provider_pb2, f"{method}Request")(urn=state.urn, name=state.name, type=state.type, **fields)
         try:
-            return getattr(self._connection, method)(request)
+            return getattr(self._connected.result(), method)(request)
         except grpc.RpcError as error:
             raise Failed((error.details() or "the provider process ended").strip()) from None
 
-    def _start(self) -> provider_pb2_grpc.ResourceProviderStub:
-        ready = threading.Event()
-
-        def hear(line: str) -> None:
-            if ready.is_set() or not line.isdigit():
-                self._say(line)
-            else:
-                self._port = line
-                ready.set()
-
-        child = self._child = Child(self._project, hear, "-m", "pulumi.dynamic", self._engine, PULUMI_CONFIG="{}")
-        while not ready.wait(0.02):
-            if child.ended.is_set():
-                raise Failed("the dynamic provider did not start (see above)")
-        channel = grpc.insecure_channel(f"127.0.0.1:{self._port}", options=_GRPC_CHANNEL_OPTIONS)
+    def _connect(self) -> provider_pb2_grpc.ResourceProviderStub:
+        for line in self._child.lines:
+            if line.isdigit():  # the port
+                break
+            self._say(line)
+        else:
+            raise Failed("the dynamic provider did not start (see above)")
+        self._child.pass_on(self._say)
+        channel = grpc.insecure_channel(f"127.0.0.1:{line}", options=_GRPC_CHANNEL_OPTIONS)
         connection = provider_pb2_grpc.ResourceProviderStub(channel)
         variables = {f"pulumi-python:config:{key}": value for key, value in bare(self.config).items()}
-        config = to_struct(self.config)
-        connection.Configure(
-            provider_pb2.ConfigureRequest(args=config, variables=variables, acceptSecrets=True, acceptResources=True)
-        )
+        sides = {"args": to_struct(self.config), "variables": variables}
+        connection.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, acceptResources=True, **sides))
         return connection
 
 
@@ -200,7 +184,8 @@ class Program(monitor_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServic
         request |= {"monitor_address": self.address, "args": [self.address], "parallel": options.parallel}
         request |= {"config": bare(config), "configSecretKeys": [key for key in config if is_secret(config[key])]}
         main = str(Path(__file__).with_name("program_main.py"))
-        child = Child(self._project, self._display.say, main, PULUMI_RUN_REQUEST=json.dumps(request))
+        child = Child(self._project, main, PULUMI_RUN_REQUEST=json.dumps(request))
+        child.pass_on(self._display.say)
         try:
             while not child.ended.wait(0.02):
                 if deployment.stopped.is_set():
@@ -226,17 +211,15 @@ class Program(monitor_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServic
 
     def RegisterResource(self, request: Any, context: grpc.ServicerContext) -> Any:
         if request.custom and not request.type.startswith("pulumi-python:dynamic"):
-            self._refuse(context, f"{request.type} is no dynamic resource")
-        given = {
-            field.name for field, value in request.ListFields() if not hasattr(value, "ByteSize") or value.ByteSize()
-        }
+            return self._refuse(context, f"{request.type} is no dynamic resource")
+        found = request.ListFields()
+        given = {field.name for field, value in found if not hasattr(value, "ByteSize") or value.ByteSize()}
         if given - _FOLLOWED:
-            self._refuse(context, f"{request.name} uses {', '.join(sorted(given - _FOLLOWED))}")
-        first = request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None
+            return self._refuse(context, f"{request.name} uses {', '.join(sorted(given - _FOLLOWED))}")
         try:
-            state = self._deployment.register(self._wanted(request), list(request.aliasURNs), first)
+            state = self._deployment.register(self._wanted(request), list(request.aliasURNs))
         except Stopped:
-            self._end(context)
+            return self._end(context)
         outputs = to_struct(state.outputs if state.custom else {})
         return resource_pb2.RegisterResourceResponse(urn=state.urn, id=state.id, object=outputs)
 
@@ -249,8 +232,8 @@ class Program(monitor_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServic
         return empty_pb2.Empty()
 
     def Log(self, request: Any, context: grpc.ServicerContext) -> Any:
-        if request.severity in _SEVERITIES:  # debug messages are left out
-            self._display.log(_SEVERITIES[request.severity], request.urn, request.message)
+        if request.severity != engine_pb2.DEBUG:
+            self._display.log(engine_pb2.LogSeverity.Name(request.severity).lower(), request.urn, request.message)
         return empty_pb2.Empty()
 
     def _wanted(self, request: Any) -> State:
@@ -274,21 +257,20 @@ class Program(monitor_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServic
             ignoreChanges=list(request.ignoreChanges),
         )
 
-    def _refuse(self, context: grpc.ServicerContext, what: str) -> NoReturn:
+    def _refuse(self, context: grpc.ServicerContext, what: str) -> Any:
         if not self._deployment.stopped.is_set():
             text = f"{what}, which the bundled engine does not do; install the Pulumi CLI for it"
             self._display.log("error", "", text)
         self._deployment.stopped.set()
-        self._end(context)
+        return self._end(context)
 
-    def _end(self, context: grpc.ServicerContext) -> NoReturn:
+    def _end(self, context: grpc.ServicerContext) -> Any:
         """Tells the program that nothing more will come, but not before it is gone: it would report an error."""
         self._over.wait()
-        context.abort(grpc.StatusCode.UNAVAILABLE, "the deployment has ended")
-        raise AssertionError("abort does not return")
+        return context.abort(grpc.StatusCode.UNAVAILABLE, "the deployment has ended")
 
 
-def _refusing(name: str) -> Callable[..., NoReturn]:
+def _refusing(name: str) -> Callable[..., Any]:
     return lambda self, request, context: self._refuse(context, f"the program uses {name}")
 
 

@@ -7,30 +7,22 @@ import json
 import os
 import runpy
 import sys
-from typing import NoReturn
 
 sys.path.pop(0)  # this file's folder, whose modules are not the program's
 
 from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2
 
-
-def main() -> NoReturn:
-    status = 0
-    folder = os.getcwd()
-
-    def program() -> None:
-        nonlocal status
-        try:
-            runpy.run_path(folder, run_name="__main__")
-        except SystemExit as end:  # which the language server would take for a crash
-            status = int(end.code or 0)
-
-    sys.argv = [folder]
-    request = language_pb2.RunRequest(**json.loads(os.environ["PULUMI_RUN_REQUEST"]))
-    answer = LanguageServer(program).Run(request, None)
-    sys.exit(status or (1 if answer.error else 0))
+folder, statuses = os.getcwd(), [0]
+sys.argv = [folder]
 
 
-if __name__ == "__main__":
-    main()
+def program() -> None:
+    try:
+        runpy.run_path(folder, run_name="__main__")
+    except SystemExit as end:  # which the language server would take for a crash
+        statuses.append(int(end.code or 0))
+
+
+answer = LanguageServer(program).Run(language_pb2.RunRequest(**json.loads(os.environ["PULUMI_RUN_REQUEST"])), None)
+sys.exit(statuses[-1] or (1 if answer.error else 0))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from local.pulumi_engine import Problem
+from local.pulumi_engine.state import Backend
 from local.pulumi_engine.values import Crypter, Properties, as_text, bare, crypter, has_secret, secret
 
 
@@ -31,14 +34,10 @@ class Project:
         if folder is None:
             raise Problem(f"no Pulumi.yaml project file found (searching upwards from {start})")
         document = _load(folder / "Pulumi.yaml")
-        name, runtime = document["name"], document["runtime"]
-        runtime = runtime if isinstance(runtime, dict) else {"name": runtime}
-        if runtime["name"] != "python":
-            raise Problem(f"{folder}/Pulumi.yaml: the bundled engine runs python, and the runtime is {runtime['name']}")
+        name, options = document["name"], document["runtime"]["options"]
         declared = {_full(key, name): value for key, value in (document.get("config") or {}).items()}
         defaults = {key: value["default"] for key, value in declared.items() if "default" in value}
-        python = folder / runtime.get("options", {}).get("virtualenv", ".venv") / "bin" / "python"
-        return cls(folder, name, folder / document.get("main", "."), python, defaults)
+        return cls(folder, name, folder / document["main"], folder / options["virtualenv"] / "bin/python", defaults)
 
 
 class Config:
@@ -75,19 +74,16 @@ class Config:
     def remove(self, key: str, *, path: bool) -> None:
         *above, last = self._steps(key, path)
         place: Any = self.values
-        try:
+        with suppress(KeyError, IndexError, TypeError):  # there is none
             for step in above:
                 place = place[step]
             del place[last]
-        except (KeyError, IndexError, TypeError):
-            return  # there is none
-        self._save()
+            self._save()
 
     def _save(self) -> None:
         """Writes the file. Raises Problem where that would lose a comment below the ones at its top."""
         text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
-        head = re.match(r"(?:\s*#[^\n]*\n)*", text)
-        header = head.group() if head else ""
+        header = "".join(re.findall(r"\A(?:\s*#[^\n]*\n)*", text))
         if re.search(r"^\s*#|\s#", text[len(header) :], re.MULTILINE):
             raise Problem(f"{self.file} has comments that a rewrite would lose; edit it by hand")
         document = {**self._document, "config": self.values, "encryptionsalt": self.salt}
@@ -107,6 +103,29 @@ class Config:
         parts = re.findall(r"([^.\[\]]+)|\[(\d+)\]|\[\"([^\"]*)\"\]", key) if path else [(key, "", "")]
         first, *rest = [int(index) if index else name or quoted for name, index, quoted in parts]
         return [_full(str(first), self._project.name), *rest]
+
+
+class Place:
+    """The project, its backend and the stack that a command is about."""
+
+    def __init__(self, named: str | None) -> None:
+        self.project = Project.find(Path.cwd())
+        self.backend = Backend(self.project.name)
+        self.selection = self.backend.root / f"bundled-engine-selected-{self.project.name}"
+        self.named = (named or "").rsplit("/", 1)[-1]
+
+    @cached_property
+    def stack(self) -> str:
+        stack = self.named or (self.selection.read_text(encoding="utf-8") if self.selection.exists() else "")
+        if not stack:
+            raise Problem("no stack selected; please use `pulumi stack select` or pass `--stack`")
+        if stack not in self.backend.stacks():
+            raise Problem(f"no stack named '{stack}' found; pulumi stack init {stack}")
+        return stack
+
+    @property
+    def config(self) -> Config:
+        return Config(self.project, self.stack)
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from urllib.parse import unquote, urlsplit
 from local.pulumi_engine import Problem
 from local.pulumi_engine.values import Crypter, Properties, crypter
 
-VERSION = "v3.260.0+bundled"
-"""The CLI release whose behaviour and files are followed."""
+VERSION = "v3.205.0+bundled"
+"""The CLI release whose files and verbs are followed; of a later one the Automation API wants events by gRPC."""
 STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_TYPE = "pulumi:providers:pulumi-python"
 

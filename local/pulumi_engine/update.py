@@ -1,4 +1,4 @@
-"""One update of a stack, from its lock to its history entry."""
+"""One update of a stack, from its state to its history entry."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local.pulumi_engine import Problem
 from local.pulumi_engine.deployment import Deployment, Stopped
 from local.pulumi_engine.display import Display
 from local.pulumi_engine.processes import DynamicProvider, Program
-
-if TYPE_CHECKING:
-    from local.pulumi_engine.command_line import Place
+from local.pulumi_engine.project import Place
 
 _PENDING = """Attempting to deploy or update resources with {} pending operations from previous deployment.
 {}
@@ -25,14 +23,9 @@ These resources are in an unknown state because the update was interrupted while
 
 
 def update(kind: str, place: Place, options: Any, *, dry_run: bool) -> bool:
-    """Whether it succeeded. `kind` is update, refresh or destroy. Raises Problem where it could not begin."""
+    """Whether it succeeded. `kind` is update, refresh or destroy. The stack's lock is held where it is no dry run."""
     options.dry_run = dry_run
-    with nullcontext() if dry_run else place.backend.locked(place.stack):
-        return _update(kind, place, options)
-
-
-def _update(kind: str, place: Place, options: Any) -> bool:
-    began, backend, stack, dry_run = int(time.time()), place.backend, place.stack, options.dry_run
+    began, backend, stack = int(time.time()), place.backend, place.stack
     snapshot = backend.load(stack)
     snapshot.salt = snapshot.salt or place.config.ensure_salt()
     # Refresh and destroy do not run the program: the provider is configured as it was then.
@@ -44,18 +37,15 @@ def _update(kind: str, place: Place, options: Any) -> bool:
         display.log("warning", "", _PENDING.format(len(rows), "\n".join(rows)))
     program = Program(stack, place.project, display)
     provider = DynamicProvider(place.project, config, program.address, display.say)
-    deployment = Deployment(snapshot, provider, display, partial(backend.save, stack), options)
+    deployment = Deployment(snapshot, provider, display, options)
+    deployment.save = deployment.save if dry_run else partial(backend.save, stack)
     succeeded = False
     try:
         with _interruptible(deployment, provider):
-            match kind:
-                case "refresh":
-                    deployment.refresh()
-                case "destroy":
-                    deployment.destroy()
-                case _:
-                    program.run(deployment, config, options)
-                    deployment.delete_what_is_gone()
+            if kind == "update":
+                program.run(deployment, config, options)
+            last = {"update": deployment.delete_what_is_gone, "refresh": deployment.refresh}
+            last.get(kind, deployment.destroy)()
             succeeded = True
     except Stopped as stop:
         deployment.stopped.set()

@@ -55,19 +55,15 @@ def has_secret(value: Any) -> bool:
     return masked(value) != value
 
 
-def marked_like(values: Properties, pattern: Properties) -> Properties:
-    """`values` of a provider that knows no secrets, marked where the same place of `pattern` is secret."""
-
-    def mark(value: Any, like: Any) -> Any:
-        if is_secret(like) or is_secret(value):
-            return value if is_secret(value) else secret(value)
-        if isinstance(value, dict) and isinstance(like, dict):
-            return marked_like(value, like)
-        if isinstance(value, list) and isinstance(like, list):
-            return [mark(*pair) for pair in zip(value, like, strict=False)] + value[len(like) :]
-        return value
-
-    return {key: mark(value, pattern.get(key)) for key, value in values.items()}
+def marked_like(value: Any, like: Any) -> Any:
+    """A value of a provider that knows no secrets, marked where the same place of `like` is secret."""
+    if is_secret(value) or is_secret(like):
+        return value if is_secret(value) else secret(value)
+    if isinstance(value, dict) and isinstance(like, dict):
+        return {key: marked_like(item, like.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(like, list):
+        return [marked_like(*pair) for pair in zip(value, like, strict=False)] + value[len(like) :]
+    return value
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
@@ -95,12 +91,22 @@ class Crypter:
         return f"v1:{self._raw}:{self._proof or self.encrypt('pulumi')}"
 
     def encrypt(self, text: str) -> str:
+        if self._proof:
+            self.decrypt(self._proof)  # else a wrong passphrase would go unnoticed
         nonce = os.urandom(12)
         sealed = self._cipher.encrypt(nonce, text.encode(), None)
         return f"v1:{b64encode(nonce).decode()}:{b64encode(sealed).decode()}"
 
     def decrypt(self, ciphertext: str) -> str:
-        return _decrypt(self._cipher, ciphertext)
+        from cryptography.exceptions import InvalidTag
+
+        version, nonce, sealed = ciphertext.split(":")
+        if version != "v1":
+            raise Problem(f"a secret of this stack has the unknown format {version}; install the Pulumi CLI to read it")
+        try:
+            return str(self._cipher.decrypt(b64decode(nonce), b64decode(sealed), None).decode())
+        except InvalidTag:
+            raise Problem("incorrect passphrase; set PULUMI_CONFIG_PASSPHRASE to the one of this stack") from None
 
     def seal(self, value: Any) -> Any:
         """The value with its secrets encrypted."""
@@ -117,24 +123,7 @@ class Crypter:
 
         if (passphrase := os.environ.get("PULUMI_CONFIG_PASSPHRASE")) is None:
             raise Problem("passphrase must be set with the environment variable PULUMI_CONFIG_PASSPHRASE")
-        cipher = AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), b64decode(self._raw), 1_000_000))
-        if self._proof:
-            _decrypt(cipher, self._proof)
-        return cipher
+        return AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), b64decode(self._raw), 1_000_000))
 
 
-@cache
-def crypter(salt: str) -> Crypter:
-    return Crypter(salt)
-
-
-def _decrypt(cipher: Any, ciphertext: str) -> str:
-    from cryptography.exceptions import InvalidTag
-
-    version, nonce, sealed = ciphertext.split(":")
-    if version != "v1":
-        raise Problem(f"a secret of this stack has the unknown format {version}; install the Pulumi CLI to read it")
-    try:
-        return str(cipher.decrypt(b64decode(nonce), b64decode(sealed), None).decode())
-    except InvalidTag:
-        raise Problem("incorrect passphrase; set PULUMI_CONFIG_PASSPHRASE to the one of this stack") from None
+crypter = cache(Crypter)  # to derive a key takes half a second
