@@ -7,16 +7,22 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+import requests
 
+from infra.opencode import configuration, key_variable
 from tests.examples.conftest import Served
+from tests.serving.conftest import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+OPENAI_JS = "6.49.0"
 
 
 def start(served: Served, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -145,6 +151,90 @@ def test_a_wrong_key_is_told(served: Served, name: str) -> None:
     done = start(served, name, OPENAI_API_KEY="wrong")
     assert done.returncode != 0
     assert "401" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def node_folder(request: pytest.FixtureRequest) -> Path:
+    """A folder with OpenAI's JavaScript client, kept between runs."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("node and npm are not installed")
+    folder: Path = request.config.cache.mkdir(f"openai-js-{OPENAI_JS}")
+    if not (folder / "node_modules" / "openai").exists():
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"openai@{OPENAI_JS}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"npm could not install openai: {done.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+def test_javascript(served: Served, node_folder: Path) -> None:
+    script = shutil.copy(EXAMPLES / "chat.mjs", node_folder)  # Node looks for packages beside the script
+    done = subprocess.run(
+        ["node", script], env=served.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pivot" in done.stdout
+    assert re.search(r"^\([1-9]\d* tokens in, [1-9]\d* out\)$", done.stdout, re.M)
+    assert re.search(r"thousand cores.*\n\([1-9]\d* tokens\)$", done.stdout, re.M | re.S)
+
+
+def test_litellm_proxy(served: Served, tmp_path: Path) -> None:
+    litellm = shutil.which("litellm")
+    if litellm is None:
+        pytest.skip("litellm is not installed: pip install 'litellm[proxy]' in an environment of its own")
+    port = free_port()
+    command = [litellm, "--config", str(EXAMPLES / "litellm.yaml"), "--port", str(port), "--host", "127.0.0.1"]
+    with (tmp_path / "log").open("w+") as log:
+        environment = {
+            **served.environment,
+            "LITELLM_MASTER_KEY": "sk-of-litellm",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        }
+        proxy = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            answer = ask_when_up(f"http://127.0.0.1:{port}", served, proxy)
+        finally:
+            proxy.terminate()
+            proxy.wait(30)
+        log.seek(0)
+        assert answer.status_code == 200, answer.text + log.read()
+    assert "4" in answer.json()["choices"][0]["message"]["content"]
+
+
+def ask_when_up(url: str, served: Served, proxy: subprocess.Popen[bytes]) -> requests.Response:
+    question = {"model": served.environment["MODEL"], "messages": [{"role": "user", "content": "What is 2+2?"}]}
+    for _ in range(900):
+        assert proxy.poll() is None, "litellm ended by itself"
+        try:
+            key = {"Authorization": "Bearer sk-of-litellm"}
+            return requests.post(f"{url}/v1/chat/completions", json=question, headers=key, timeout=60)
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise AssertionError("litellm does not listen after 90 s")
+
+
+def test_opencode(served: Served, tmp_path: Path) -> None:
+    opencode = shutil.which("opencode")
+    if opencode is None:
+        pytest.skip("opencode is not installed: npm install -g opencode-ai")
+    url = served.environment["OPENAI_BASE_URL"].removesuffix("/v1")
+    # Its own prompt and tools are longer than the local models' context.
+    document = {**configuration("local", url, served.recipe), "tools": {"*": False}, "autoupdate": False}
+    (tmp_path / "opencode.json").write_text(json.dumps(document))
+    environment = {
+        **served.environment,
+        "HOME": str(tmp_path),
+        key_variable("local"): served.environment["OPENAI_API_KEY"],
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+    }
+    model = f"modal-local/{served.recipe.model.served_name}"
+    command = [opencode, "run", "--model", model, "What is 2+2?"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_file_is_described_and_tested() -> None:
