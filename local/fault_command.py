@@ -27,6 +27,9 @@ def add(commands: argparse._SubParsersAction[Command], folder: Path) -> None:
         if order is not None:
             parser.set_defaults(order=order)
             parser.add_argument("--times", type=_times, help="how often it happens: a number, or `always`")
+            if name != "hub":
+                parser.add_argument("--share", type=float, metavar="P", help="to each thing only with this probability")
+                parser.add_argument("--seed", type=int, metavar="N", help="of the dice for --share")
         return parser
 
     rpc = verb("rpc", "an RPC fails, is late, or loses its connection", _rpc)
@@ -94,7 +97,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """The options that were typed, and how often."""
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    names = (*names, "share", "seed")
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     if options.times is not None:
         given["times"] = options.times if options.times > 0 else None
     return given

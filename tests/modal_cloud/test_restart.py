@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.leftovers import left_over
 from tests.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.cloud
@@ -43,19 +43,6 @@ def kill(cloud: LocalCloud) -> None:
     psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
 
 
-def left_over(cloud: LocalCloud) -> list[str]:
-    """Processes and mounts that have to do with this cloud."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        arguments, environment = process.info["cmdline"] or [], process.info["environ"] or {}
-        if process.pid == os.getpid() or environment.get("LOCAL_DIR") == "":
-            continue
-        if str(cloud.dir) in " ".join(arguments) or str(cloud.dir) in environment.get("MODAL_SERVER_URL", ""):
-            found.append(f"process {process.pid}: {' '.join(arguments)}")
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return found + [line for line in mounts if str(cloud.dir) in line]
-
-
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_calls_and_objects_survive(own_cloud: LocalCloud, end: str) -> None:
     cloud = own_cloud
@@ -73,7 +60,7 @@ wait_for("running", "retried")
     )
     kill(cloud) if end == "kill" else cloud.stop()
     deadline = time.monotonic() + 10
-    while left := left_over(cloud):
+    while left := [each for each in left_over(cloud.dir) if each.startswith(("process", "mount"))]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
     cloud.start()

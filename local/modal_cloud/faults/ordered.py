@@ -54,7 +54,8 @@ class Faults:
         """A container (APP/FUNCTION) has come to this phase: kills it where that is ordered."""
         for rule in self.of(ContainerKill):
             if rule.at == phase and fnmatchcase(container, rule.container) and rule.hit():
-                log.info("fault %d kills %s at %s", rule.id, container, phase)
+                about = {"app": container, "fault": rule.id, "event": "kill"}
+                log.info("fault %d kills %s at %s", rule.id, container, phase, extra={"about": about})
                 if rule.delay:
                     asyncio.get_running_loop().call_later(rule.delay, kill)
                 else:

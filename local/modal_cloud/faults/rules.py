@@ -1,12 +1,14 @@
 """What can be ordered. Each kind is a dataclass; its JSON form is the fields plus `kind`.
 
 Names are shell patterns (`Volume*`, `my-app/*`), compared with the whole name. A rule hits the next `times` things that
-it matches (None: until it is cleared), after it has let `skip` of them through.
+it matches (None: until it is cleared), after it has let `skip` of them through; with a `share` below 1 it hits each of
+them with that probability, by dice that the `seed` makes fall alike each time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import random
 import types
 import typing
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from grpclib import Status
 class Rule:
     times: int | None = 1
     skip: int = 0
+    share: float = 1.0
+    seed: int = 0
     id: int = 0
     hits: int = 0
     """Things that it happened to so far."""
@@ -29,6 +33,8 @@ class Rule:
         """One more matching thing comes by: whether it is hit, and if so it counts."""
         self.seen += 1
         if self.seen <= self.skip or self.spent:
+            return False
+        if self.share < 1 and random.Random(f"{self.seed} {self.seen}").random() >= self.share:
             return False
         self.hits += 1
         return True
@@ -41,6 +47,8 @@ class Rule:
         """Raises ValueError for fields that don't go together."""
         if self.times is not None and self.times < 1:
             raise ValueError("times must be at least 1, or null for until it is cleared")
+        if not 0 < self.share <= 1:
+            raise ValueError("share must be above 0 and at most 1")
 
 
 @dataclass(kw_only=True)

@@ -104,7 +104,8 @@ class Schedules:
             for function in functions:
                 app = self._cloud.apps.get(function.app_id)
                 call_id = self._cloud.calls.invoke_scheduled(function.id)
-                _log.info("%s/%s: its schedule is due", app.name, function.name)
+                about = {"app": f"{app.name}/{function.name}", "event": "due"}
+                _log.info("%s/%s: its schedule is due", app.name, function.name, extra={"about": about})
                 fired.append(Firing(self._fired_until, app.name, function.name, call_id))
         self._fired_until = max(self._fired_until, now)
         return fired

@@ -184,10 +184,14 @@ class Pool:
         replica = Replica(self._cloud, task, definition, self._replica_changed)
         self.replicas[task.id] = replica
         gpus = ", ".join(f"{count} {kind}" for kind, count in self._cloud.scheduler.gpus_in_use().items())
-        _log.info("%s: container %s starts%s", self._name, task.id, f" (GPUs in use: {gpus})" if gpus else "")
+        self._say("starts", task.id, f" (GPUs in use: {gpus})" if gpus else "")
         run = asyncio.create_task(replica.run())
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
+
+    def _say(self, what: str, task_id: str, more: str = "") -> None:
+        about = {"app": self._name, "container": task_id, "event": what.removeprefix("is ")}
+        _log.info("%s: container %s %s%s", self._name, task_id, what, more, extra={"about": about})
 
     def _replace(self, current: list[Replica], outgoing: list[Replica], wanted: int) -> None:
         """Each new container that is ready replaces an old one; the first one also those that are too many."""
@@ -237,7 +241,7 @@ class Pool:
 
     def _replica_changed(self, replica: Replica) -> None:
         if replica.phase is Phase.READY:
-            _log.info("%s: container %s is ready", self._name, replica.task.id)
+            self._say("is ready", replica.task.id)
         if replica.phase is Phase.GONE:
             self._gone(replica)
         self.poke()
@@ -255,7 +259,7 @@ class Pool:
         result = replica.result or api_pb2.GenericResult()
         now = asyncio.get_running_loop().time()
         failed = result.status != api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
-        _log.info("%s: container %s is gone%s", self._name, replica.task.id, f": {result.exception}" if failed else "")
+        self._say("is gone", replica.task.id, f": {result.exception}" if failed else "")
         if failed:
             text = f"container {replica.task.id}: {result.exception}\n"
             self._cloud.logs.append(replica.task.id, api_pb2.FILE_DESCRIPTOR_INFO, text)
