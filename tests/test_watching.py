@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import shutil
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from local.faults import Faults
 from local.installation import Installation
 from local.status_command import page_url
 from local.trace_command import records
+from tests.browser import browser
+from tests.browser import shown as page_shown
 from tests.leaks import SecretSearch
 from tests.local_cloud import LocalCloud
 
@@ -136,8 +139,6 @@ def cloud_write(cloud: LocalCloud) -> None:
 
 
 def _readable(process: subprocess.Popen[str]) -> bool:
-    import select
-
     assert process.stdout is not None
     return bool(select.select([process.stdout], [], [], 0)[0])
 
@@ -185,15 +186,11 @@ def test_the_page_only_lets_look_and_only_who_has_its_address(shown: Installatio
 
 
 def test_the_page_in_a_browser(shown: Installation, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    if browser is None:
+    if browser() is None:
         pytest.skip("NOT TESTED: no Chromium on this machine (Debian's package `chromium`)")
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--timeout=6000", f"--user-data-dir={tmp_path}")
-    seen = subprocess.run(
-        [browser, *options, "--dump-dom", page_url(shown)], capture_output=True, text=True, timeout=60, check=False
-    ).stdout
-    for told in ("watched/work", "watched-files", "H200", "gpus", "SecretGetOrCreate", "NOT_FOUND", ">live<"):
-        assert told in seen, seen[-3000:]
+    texts = ("live", "watched/work", "watched-files", "H200:8", "gpu=H200 total=12", "SecretGetOrCreate", "NOT_FOUND")
+    _, complaints = asyncio.run(page_shown(page_url(shown), texts, tmp_path))
+    assert complaints == []
 
 
 def test_run_is_the_command_itself(cloud: LocalCloud) -> None:

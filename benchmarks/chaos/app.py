@@ -1,5 +1,6 @@
-"""What the chaos run calls: one function or class of each sort. (No postponed annotations: the SDK
-reads those of class parameters as types.)"""
+"""What the chaos run calls: one function or class of each sort."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
@@ -46,15 +47,13 @@ def keep(name: str, text: str) -> int:
 
 @app.cls(**SMALL)
 class Scale:
-    factor: int = modal.parameter(default=3)
-
     @modal.enter()
     def open(self) -> None:
-        self.opened = True
+        self.factor = 5
 
     @modal.method()
     def times(self, x: int) -> int:
-        return x * self.factor if self.opened else -1
+        return x * self.factor
 
 
 @app.function(**SMALL)

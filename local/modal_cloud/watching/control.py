@@ -63,7 +63,8 @@ class WatchControl:
     async def page(self, request: web.Request) -> web.Response:
         """Nothing in it is secret: it asks for what it shows with the token of its address."""
         nonce = secrets.token_urlsafe(16)
-        sources = f"default-src 'none'; connect-src 'self'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'"
+        inline = f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:"
+        sources = f"default-src 'none'; connect-src 'self'; {inline}"
         return web.Response(
             text=_PAGE_FILE.read_text(encoding="utf-8").replace("NONCE", nonce),
             content_type="text/html",
