@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infra.configuration import Configuration
+from infra.costs import report
 from infra.costs.__main__ import main
 from infra.costs.bill import ask_modal, by_app
 from infra.costs.strategies import GUIDE, OWN, Strategy, Traffic, months, session, strategies, used
@@ -150,3 +151,15 @@ def test_without_modal_the_estimate_stands_and_the_reason_is_told(monkeypatch: p
     monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
     monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
     assert "did not answer" in str(ask_modal("prod", TODAY, TODAY + timedelta(hours=1), seconds=0.2))
+
+
+def test_the_documents_table_is_what_is_printed() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "costs.md").read_text(encoding="utf-8")
+    prod, why = configuration(), "not asked (--no-bill)"
+    printed = report.lines(
+        prod, EIGHT_HOURS, ["8-16"], months(prod, EIGHT_HOURS, TODAY), session(prod, 20), why, "prod",
+        "not asked (--no-rates)", TODAY,
+    )  # fmt: skip
+    assert "\n".join(printed) in document
+    for dollars in ("12,174", "12,546", "18,479", "22,061", "36,523", "36.32", "12.11", "23.91"):
+        assert f"${dollars}" in document.split("## Beside the published guides")[1]
