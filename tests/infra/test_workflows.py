@@ -22,8 +22,8 @@ def commands(path: Path) -> list[str]:
     return [step["run"] for job in jobs(path).values() for step in job.get("steps", []) if "run" in step]
 
 
-def test_there_is_one_for_review_up_and_drift() -> None:
-    assert {path.stem for path in WORKFLOWS} == {"review", "deploy", "up", "drift"}
+def test_there_is_one_for_tests_review_up_and_drift() -> None:
+    assert {path.stem for path in WORKFLOWS} == {"tests", "review", "deploy", "up", "drift"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
