@@ -19,7 +19,7 @@ from serving.params import PARAMS_VARIABLE
 from tests.local_cloud import BIN, LocalCloud
 
 APPS = Path(__file__).parents[1] / "modal_cloud" / "apps"
-STACK = "me/project/test"
+STACK = "me/glm-serving/prod"
 SCHEDULE = {
     "timezone": "Europe/Berlin",
     "changes": [
@@ -44,7 +44,7 @@ class Week:
         schedule = {"app": "warm-schedule", **served, "keepWarm": ping, "url": self.status()["urls"][0]}
         self.deploy("schedule", ScheduleParams.model_validate(schedule).to_json())
         scaling = {"maxContainers": 3, "scaledownWindow": 2}
-        budget = {"maxMonthlyUsd": 500, "scaleToZeroAtUsd": 1000}
+        budget = {"maxMonthlyUsd": 1000, "scaleToZeroAtUsd": 1500}
         spend = SpendParams.model_validate({"app": "warm-spend", **served, "scaling": scaling, "budget": budget})
         self.deploy("spend", spend.to_json())
 
@@ -72,54 +72,78 @@ class Week:
             running: list[dict[str, Any]] = json.load(response)
         return next(app for app in running if app["name"] == "warm")
 
+    def billed(self, start: str, end: str) -> dict[str, Decimal]:
+        """USD of `warm` by hour (UTC), from Modal's own report; hours that cost nothing are left out."""
+        report = ("--start", start, "--end", end, "--resolution", "h", "--json")
+        rows = json.loads(self.cloud.modal("billing", "report", *report).stdout)
+        named = [row for row in rows if row["description"] == "warm"]
+        return {row["interval_start"][:13].replace(" ", "T"): Decimal(row["cost"]) for row in named}
+
+    def costs(self, *options: str) -> dict[str, float]:
+        """USD by app, as `python -m infra.costs` tells it beside the estimate."""
+        command = [sys.executable, "-m", "infra.costs", "prod", "--json", *options]
+        return json.loads(self.cloud.run(command).stdout)["metered"]
+
     def printed(self, app: str) -> list[str]:
         return self.cloud.modal("app", "logs", app).stdout.splitlines()
 
 
+# Day, 8 and 20 o'clock in Berlin as hours of UTC, and what else is due at 8. In 2027 clocks there go forward in the
+# night to Sunday, 28 March.
+DAYS = [("2027-03-26", 7, 19, []), ("2027-03-29", 6, 18, ["keep_warm"])]
+
+
 def test_replicas_follow_the_clock_and_the_money(own_cloud: LocalCloud) -> None:
+    """A week, from Friday to Thursday."""
     week = Week(own_cloud)
-    # In 2027 clocks in Berlin go forward in the night to Sunday, 28 March: 8 o'clock is 7 UTC before and 6 after it.
-    assert week.at("2027-03-26T06:58") == []
-    assert week.replicas() == 0
-    assert week.at("2027-03-26T07:04") == ["change_0"]
-    assert week.replicas() == 1
-    assert week.at("2027-03-26T19:04") == ["change_1"]
-    assert week.replicas() == 0
+    for day, eight, twenty, pinged in DAYS:
+        assert week.at(f"{day}T{eight - 1:02}:58") == []
+        assert week.replicas() == 0
+        assert week.at(f"{day}T{eight:02}:04") == ["change_0", *pinged]
+        assert week.replicas() == 1
+        assert week.at(f"{day}T{twenty:02}:04") == ["change_1"]
+        assert week.replicas() == 0
 
-    report = ("--start", "2027-03-26T08:00", "--end", "2027-03-26T19:00", "--resolution", "h", "--json")
-    rows = json.loads(own_cloud.modal("billing", "report", *report).stdout)
-    assert [Decimal(row["cost"]) for row in rows if row["description"] == "warm"] == 11 * [REPLICA_HOUR]
+    hours = week.billed("2027-03-26T00:00", "2027-03-29T19:00")
+    for day, eight, twenty, _ in DAYS:
+        # Up within a minute of the change that starts it, down within a minute of the one that ends it.
+        assert 59 * REPLICA_HOUR / 60 <= hours.pop(f"{day}T{eight:02}") <= REPLICA_HOUR
+        assert [hours.pop(f"{day}T{hour:02}") for hour in range(eight + 1, twenty)] == 11 * [REPLICA_HOUR]
+        assert hours.pop(f"{day}T{twenty:02}", Decimal()) <= REPLICA_HOUR / 60
+    assert hours == {}, "at night and on the weekend nothing is up"
 
-    assert week.at("2027-03-26T19:13") == ["check_spend"]  # $600 for twelve hours: over the first sum
-    assert week.at("2027-03-29T05:58") == []
-    assert week.at("2027-03-29T06:04") == ["change_0", "keep_warm"]
-    assert week.replicas() == 1
-    # $450 more: over the second one, in the middle of a day on which the schedule keeps a replica.
-    assert week.at("2027-03-29T15:11") == ["check_spend"]
-    assert week.replicas() == 0
+    # $600 a day: over the first sum by now, over the second one in the middle of Tuesday, with a replica up.
+    assert week.at("2027-03-29T19:13") == ["check_spend"]
     assert week.at("2027-03-30T06:04") == ["change_0"]
+    assert week.replicas() == 1
+    assert week.at("2027-03-30T15:11") == ["check_spend"]
+    assert week.replicas() == 0
+    assert week.at("2027-03-31T06:04") == ["change_0"]
     assert week.replicas() == 0
     # Another month, in the middle of a working day.
     assert week.at("2027-04-01T09:11") == ["check_spend"]
     assert week.replicas() == 1
 
+    # Two days of twelve hours, and from 6:00 on Tuesday until the check of 15:10.
+    metered = week.costs("--month", "2027-03")
+    assert metered["warm"] == pytest.approx((24 + 9 + 10 / 60) * float(REPLICA_HOUR), rel=0.001)
+    assert metered["warm-schedule"] + metered["warm-spend"] < 0.01
+
     scheduled = week.printed("warm-schedule")
-    assert scheduled[:3] == [
-        "schedule (Europe/Berlin): minContainers 1 from now on",
-        "schedule (Europe/Berlin): minContainers 0 from now on",
-        "schedule (Europe/Berlin): minContainers 1 from now on",
-    ]
-    assert scheduled[3].startswith("keep-warm: GET /health 200 after ")
-    assert "minContainers 1 is not set, the budget's $1,000.00 are spent since 2027-03-29T15:10" in scheduled[4]
+    pings = [line for line in scheduled if line.startswith("keep-warm: GET /health 200 after ")]
+    changes = [line for line in scheduled if line not in pings]
+    assert len(pings) == 1
+    assert changes[:5] == [f"schedule (Europe/Berlin): minContainers {count} from now on" for count in (1, 0, 1, 0, 1)]
+    assert "minContainers 1 is not set, the budget's $1,500.00 are spent since 2027-03-30T15:10" in changes[5]
     checked = "\n".join(week.printed("warm-spend"))
     assert "Traceback" not in checked
     warned, held, restored = (
         checked.index(words)
         for words in (
-            "at $1,000.00 it is scaled to zero. Next: modal billing report",
+            "at $1,500.00 it is scaled to zero. Next: modal billing report",
             "spent in 2027-03: scaled to zero",
-            "budget: $0.00 of $500.00 spent in 2027-04: scaling is as configured again",
+            "budget: $0.00 of $1,000.00 spent in 2027-04: scaling is as configured again",
         )
     )
     assert warned < held < restored
-    assert "pulumi config set --path budget.scaleToZeroAtUsd 2000 && pulumi up" in checked
+    assert "pulumi config set --path budget.scaleToZeroAtUsd 3000 && pulumi up" in checked

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import modal
 
-app = modal.App("warm", tags={"glm-serving-stack": "me.project.test"}, include_source=False)
+app = modal.App("warm", tags={"glm-serving-stack": "me.glm-serving.prod"}, include_source=False)
 
 
 @app.cls(
