@@ -1,0 +1,168 @@
+"""Both engines under the endpoint benchmark's load while a real Prometheus watches them through the exporter."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.endpoint.__main__ import main
+from monitoring.__main__ import serving
+from monitoring.watched import Count, Watched, scraper
+from tests.examples.conftest import Served, hub_process, served
+from tests.monitoring import names
+from tests.monitoring.prometheus import NotToBeHad, Prometheus, programs, prometheus
+from tests.monitoring.test_watched import FakeModal
+
+__all__ = ["hub_process", "served"]  # fixtures: each engine behind the supervisor, as a container starts it
+
+OTHER = {"sglang": "vllm", "vllm": "sglang"}
+
+
+@pytest.fixture(scope="session")
+def prometheus_programs(request: pytest.FixtureRequest) -> Path:
+    assert request.config.cache is not None
+    try:
+        return programs(request.config.cache.mkdir("prometheus"))
+    except NotToBeHad as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def key_in_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLM_SERVING_API_KEY", served.environment["OPENAI_API_KEY"])
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def exporter(served: Served) -> Iterator[str]:
+    """Of a stack whose one replica this engine is; what Modal would say is made up."""
+    scrape = scraper(_url(served), served.environment["OPENAI_API_KEY"], {})
+    modal = FakeModal(Count(1, 1, 0), kept=1)
+    server = serving([Watched(served.engine, modal, scrape, {"maxMonthlyUsd": 100.0})], "127.0.0.1", 0)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _url(served: Served) -> str:
+    return served.environment["OPENAI_BASE_URL"].removesuffix("/v1")
+
+
+def sweep(served: Served, out: Path, *more: str) -> int:
+    work = ["--streams", "1", "4", "--seconds", "1.2", "--prompt-tokens", "100", "--output-tokens", "32"]
+    model = served.recipe.model.served_name
+    return main(["--url", _url(served), "--model", model, *work, "--out", str(out), *more])
+
+
+@pytest.mark.usefixtures("key_in_the_environment")
+def test_the_benchmark_measures_and_every_panel_shows_it(
+    served: Served, exporter: str, prometheus_programs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with prometheus(tmp_path, prometheus_programs / "prometheus", exporter) as found:
+        _until(lambda: bool(found.values("glm_serving_unanswered_requests")))  # what a rate begins with
+        assert sweep(served, tmp_path / "out", "--usd-per-hour", "50") == 0
+        _check_results(served, tmp_path / "out", capsys.readouterr().out)
+        # Without data are only those that ask for the other engine alone. A rate needs two scrapes.
+        mine, other = f"{served.engine}:", f"{OTHER[served.engine]}:"
+        expected = [(t, q) for t, q in names.panel_queries() if mine not in q and (other in q or _http(q, mine))]
+        silent = _settled(lambda: _without_data(found), expected)
+        assert silent == expected
+        titles = {title for title, _ in names.panel_queries()}
+        assert titles == {title for title, query in names.panel_queries() if (title, query) not in silent}
+        _check_rules(found.ask("rules")["groups"])
+
+
+def _settled(look: Callable[[], list[tuple[str, str]]], expected: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is seen in the end, when it is as expected or time is up."""
+    deadline = time.monotonic() + 15
+    while (seen := look()) != expected and time.monotonic() < deadline:
+        time.sleep(0.3)
+    return seen
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _without_data(found: Prometheus) -> list[tuple[str, str]]:
+    """Panels' queries, as Grafana sends them for all stacks."""
+    return [
+        (title, query)
+        for title, query in names.panel_queries()
+        if not found.values(query.replace('=~"$stack"', '=~".+"').replace("$__rate_interval", "30s"))
+    ]
+
+
+def _http(query: str, mine: str) -> bool:
+    """vLLM's answers by status have a name without its own in it."""
+    return mine == "sglang:" and "http_requests_total" in query
+
+
+def _check_rules(groups: list[dict[str, object]]) -> None:
+    rules = [rule for group in groups for rule in group["rules"]]  # type: ignore[attr-defined]
+    assert len(rules) == len(names.rules())
+    assert {rule["health"] for rule in rules} == {"ok"}, [rule.get("lastError") for rule in rules]
+    assert [rule["name"] for rule in rules if rule.get("state") == "firing"] == []
+
+
+def _check_results(served: Served, out: Path, printed: str) -> None:
+    assert "2 levels of 1.2 s, about 0.0 min; up to 1 replica at $50.00/h each: about $0.03" in printed
+    (path,) = out.glob("*.json")
+    result = json.loads(path.read_text())
+    assert served.environment["OPENAI_API_KEY"] not in path.read_text() + printed
+    for level in result["levels"]:
+        assert level["failed"] == 0
+        assert level["outputTokens"] == 32
+        assert 0 < level["ttftMs"]["p50"] <= level["ttftMs"]["p95"] <= level["ttftMs"]["p99"]
+        assert level["tpotMs"]["p50"] > 0
+        # Tokens a second are those of the answers that were counted, as far as they fell into the level.
+        assert level["tokensPerSecond"] <= 32 * level["requests"] / level["seconds"]
+        assert level["tokensPerSecond"] >= 32 * level["requestsPerSecond"] * 0.99
+        assert level["acceptLength"] == pytest.approx(3.5 if served.engine == "sglang" else 4.7, abs=1.3)
+    assert [level["streams"] for level in result["levels"]] == [1, 4]
+    table = path.with_suffix(".md").read_text()
+    assert table.strip() in printed
+    assert re.search(r"^\| TPOT \(approx\.\) \| \d+\.\d ms \|$", table, re.M)
+    plot = ElementTree.parse(path.with_suffix(".svg")).getroot()
+    lines = plot.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == 6, "p50 and p95 of two panels, one line in each of the others"
+
+
+@pytest.mark.usefixtures("key_in_the_environment")
+def test_what_does_not_work_is_said(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if served.engine == "vllm":
+        pytest.skip("the client's own doing, shown with one engine")
+    monkeypatch.setenv("GLM_SERVING_API_KEY", "wrong")
+    assert sweep(served, tmp_path) == 1
+    assert "does not answer: HTTP 401. The key is wrong: pulumi stack output apiKey" in capsys.readouterr().err
+    monkeypatch.delenv("GLM_SERVING_API_KEY")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert sweep(served, tmp_path) == 1
+    assert "no key: export GLM_SERVING_API_KEY=" in capsys.readouterr().err
+    monkeypatch.setenv("GLM_SERVING_API_KEY", served.environment["OPENAI_API_KEY"])
+    assert sweep(served, tmp_path, "--output-tokens", "9000") == 1
+    assert "no request of 1 streams was answered (HTTP 400); Prompt and answer may not fit" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_promtool_finds_nothing_wrong_and_the_rules_fire_as_they_should(prometheus_programs: Path) -> None:
+    for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", *names.RULE_TESTS]):
+        command = [str(prometheus_programs / "promtool"), *arguments]
+        done = subprocess.run(command, cwd=names.MONITORING, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
