@@ -138,7 +138,8 @@ class Deployment:
         return candidates[found] if found else None
 
     def _is_left_alone(self, state: State) -> bool:
-        return bool(self._options.target) and state.urn not in self._options.target and state.type != STACK_TYPE
+        beside = bool(self._options.target) and state.urn not in self._options.target
+        return beside and (state.type != STACK_TYPE or state in self._base)  # a new stack is made for any target
 
     def _default_provider(self) -> str:
         """The reference to the one provider of all dynamic resources, which is a resource itself."""

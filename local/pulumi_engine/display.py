@@ -92,7 +92,7 @@ class Display:
         with self._lock:
             prefix = "" if severity == "info" else f"{severity}: "
             self._emit("diagnosticEvent", urn=urn, severity=severity, prefix=prefix, message=message, color="")
-            about = f"{urn.rsplit('::', 1)[1]}: " if "dynamic" in urn else ""  # no component's, nor the stack's
+            about = f"{urn.rsplit('::', 1)[1]}: " if "pulumi-python:dynamic" in urn else ""
             self._failed |= {urn} if severity == "error" else set()
             print(f"    {about}{prefix}{message.rstrip()}".replace("\n", "\n    "), flush=True)
 

@@ -148,13 +148,12 @@ class DynamicProvider:
                 break
             self._say(line)
         else:
+            self._child.ended.set()
             raise Failed("the dynamic provider did not start (see above)")
         self._child.pass_on(self._say)
         channel = grpc.insecure_channel(f"127.0.0.1:{line}", options=_GRPC_CHANNEL_OPTIONS)
         connection = provider_pb2_grpc.ResourceProviderStub(channel)
-        variables = {f"pulumi-python:config:{key}": value for key, value in bare(self.config).items()}
-        sides = {"args": to_struct(self.config), "variables": variables}
-        connection.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, acceptResources=True, **sides))
+        connection.Configure(provider_pb2.ConfigureRequest(args=to_struct(self.config)))
         return connection
 
 

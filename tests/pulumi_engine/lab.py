@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
+from local.pulumi_engine import command_line
 from local.pulumi_engine.state import Snapshot
 from local.pulumi_engine.values import is_secret
 
@@ -44,9 +47,11 @@ class Outcome:
 
 
 class Lab:
-    def __init__(self, folder: Path, cli: Path, cloud: dict[str, str]) -> None:
-        """`cloud`: a client's environment of a local cloud, without which the bundled engine does nothing."""
-        self.folder, self.cli = folder, cli
+    def __init__(self, folder: Path, cli: Path, cloud: dict[str, str], *, here: bool = False) -> None:
+        """`cloud`: a client's environment of a local cloud, without which the bundled engine does nothing. `here`: it
+        runs in this process, which saves starting and deriving keys; only from the main thread."""
+        self.folder, self.cli, self._here, self._path = folder, cli, here, os.environ["PATH"]
+        os.environ["PULUMI_CONFIG_PASSPHRASE"] = "lab"  # for reading states
         shutil.copytree(Path(__file__).parent / "program", folder)
         (folder / ".venv").symlink_to(REPOSITORY / ".venv")
         (folder / "infra" / ".venv").symlink_to("../.venv")
@@ -65,13 +70,16 @@ class Lab:
         assert self.pulumi("stack", "init", STACK).returncode == 0
 
     def environ(self, cli: Path | None = None, **more: str) -> dict[str, str]:
-        return {**self._environ, "PATH": f"{cli or self.cli}:{os.environ['PATH']}", **more}
+        return {**self._environ, "PATH": f"{cli or self.cli}:{self._path}", **more}
 
     def pulumi(
         self, *arguments: str, cli: Path | None = None, text: str | None = None, **environ: str
     ) -> subprocess.CompletedProcess[str]:
+        command = [str((cli or self.cli) / "pulumi"), *arguments, "--non-interactive"]
+        if self._here and cli in (None, self.cli):
+            return self._run_here(command, self.environ(cli, **environ), text or "")
         return subprocess.run(
-            [str((cli or self.cli) / "pulumi"), *arguments, "--non-interactive"],
+            command,
             cwd=self.folder,
             env=self.environ(cli, **environ),
             input=text,
@@ -80,6 +88,16 @@ class Lab:
             timeout=120,
             check=False,
         )
+
+    def _run_here(self, command: list[str], environ: dict[str, str], text: str) -> subprocess.CompletedProcess[str]:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            patch.chdir(self.folder)
+            patch.setattr("sys.stdin", io.StringIO(text))
+            code = command_line.main(command[1:])
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
     def plan(self, plan: Plan) -> None:
         (self.folder / "plan.json").write_text(json.dumps(plan))
@@ -142,7 +160,6 @@ class Lab:
         return self.folder / "state" / ".pulumi" / "stacks" / "things" / f"{STACK}.json"
 
     def state(self) -> dict[str, Any]:
-        os.environ["PULUMI_CONFIG_PASSPHRASE"] = "lab"
         document = json.loads(self.state_file.read_text())
         snapshot = Snapshot.from_json(document)
         entries = {}
