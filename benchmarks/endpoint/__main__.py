@@ -44,12 +44,13 @@ class Failed(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     from infra.settings import SettingsError
+    from infra.stack_file import StackFileError
     from infra.stack_outputs import OutputsError
 
     options = _parser().parse_args(arguments)
     try:
         return _compare(options) if options.compare else _measure(options, os.environ)
-    except (Failed, OutputsError, SettingsError, results.ResultsError) as error:
+    except (Failed, OutputsError, StackFileError, SettingsError, results.ResultsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -146,8 +146,6 @@ def _check_results(served: Served, out: Path, printed: str) -> None:
 def test_what_does_not_work_is_said(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if served.engine == "vllm":
-        pytest.skip("the client's own doing, shown with one engine")
     monkeypatch.setenv("GLM_SERVING_API_KEY", "wrong")
     assert sweep(served, tmp_path) == 1
     assert "does not answer: HTTP 401. The key is wrong: pulumi stack output apiKey" in capsys.readouterr().err
