@@ -1,6 +1,5 @@
-"""What the chaos run calls: one function or class of each sort."""
-
-from __future__ import annotations
+"""What the chaos run calls: one function or class of each sort. (No postponed annotations: the SDK
+reads those of class parameters as types.)"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,9 +28,9 @@ def refuse(x: int) -> None:
     raise KeyError(f"no {x}")
 
 
-@app.function(**SMALL, retries=modal.Retries(max_retries=1, initial_delay=1.0))
+@app.function(**SMALL, retries=modal.Retries(max_retries=3, initial_delay=1.0, backoff_coefficient=1.0))
 def second_try(key: str) -> str:
-    """Fails until somebody has tried before."""
+    """Fails until somebody has tried before. (A fault may use up a try: there are some more.)"""
     if notes.put(f"tried {key}", True, skip_if_exists=True):
         raise RuntimeError("the first try")
     return key
@@ -47,13 +46,15 @@ def keep(name: str, text: str) -> int:
 
 @app.cls(**SMALL)
 class Scale:
+    factor: int = modal.parameter(default=3)
+
     @modal.enter()
     def open(self) -> None:
-        self.factor = 5
+        self.opened = True
 
     @modal.method()
     def times(self, x: int) -> int:
-        return x * self.factor
+        return x * self.factor if self.opened else -1
 
 
 @app.function(**SMALL)

@@ -95,7 +95,7 @@ class Calls:
         _same(await again.get.aio(), number * number)
 
     async def _class(self, number: int) -> None:
-        scale = modal.Cls.from_name("chaos", "Scale")()
+        scale = modal.Cls.from_name("chaos", "Scale")(factor=5)
         _same(await scale.times.remote.aio(number), number * 5)
 
     async def _dict(self, number: int) -> None:

@@ -125,6 +125,29 @@ def test_a_killed_container_is_replaced(faults: Faults, app: str, name: str) -> 
     assert begun(f"{name}-output") == 2  # by two containers
 
 
+def test_an_input_whose_delivery_was_lost_is_delivered_again(faults: Faults, app: str, name: str) -> None:
+    faults.rpc("FunctionGetInputs", drop="answer", caller="container")
+    assert function("write").remote(name, 65536) == "written"
+    assert hits(faults) == [1]
+    assert begun(name) == 1
+
+
+def test_a_failure_told_twice_does_not_end_the_next_attempt(faults: Faults, app: str, name: str) -> None:
+    faults.rpc("FunctionPutOutputs", drop="answer", delay=1.8)  # the next attempt has begun by then
+    assert function("second_attempt").remote(name).startswith("ta-")
+    assert hits(faults) == [1]
+
+
+def test_a_share_of_what_a_fault_matches(faults: Faults, cloud: LocalCloud) -> None:
+    for seed in (1, 1, 2):
+        faults.rpc("SecretList", delay=0.001, times=None, share=0.3, seed=seed)
+    for _ in range(60):
+        modal.Secret.objects.list()
+    first, again, other = hits(faults)
+    assert first == again
+    assert {first, other} <= set(range(8, 30))
+
+
 def test_a_lost_heartbeat_moves_the_input(faults: Faults, app: str, name: str) -> None:
     eventually(lambda: not running("write"))  # the next heartbeat of one that runs may take a while
     faults.rpc("VolumeCommit", delay=5.0)  # longer than the heartbeat's grace
@@ -209,6 +232,7 @@ def test_the_command_orders_lists_and_clears(faults: Faults, cloud: LocalCloud) 
         ({"kind": "gpus"}, "gpu must name a type"),
         ({"kind": "volume", "volume": "x"}, "give delay .slow. or free"),
         ({"kind": "kill", "times": 0}, "times must be at least 1"),
+        ({"kind": "kill", "share": 0.0}, "share must be above 0"),
     ],
 )
 def test_a_wrong_fault_is_refused(faults: Faults, document: dict[str, Any], told: str) -> None:

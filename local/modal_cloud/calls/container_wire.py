@@ -30,7 +30,7 @@ class ContainerCallsWire:
             self._cloud.tasks.ready(task_id)
             self._cloud.scheduler.container_ready(task_id)
         items = await self._cloud.calls.take_batch(
-            task_id, INPUT_POLL, max(1, request.batch_max_size), request.batch_linger_ms / 1000
+            task_id, INPUT_POLL, max(1, request.batch_max_size), request.batch_linger_ms / 1000, caller.request_key
         )
         if not items:
             drained = self._cloud.calls.drained(task_id)
@@ -52,7 +52,9 @@ class ContainerCallsWire:
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest, caller: Caller) -> Empty:
         for output in request.outputs:
-            self._cloud.calls.put_output(caller.task(), output.input_id, output.result, output.data_format)
+            self._cloud.calls.put_output(
+                caller.task(), output.input_id, output.result, output.data_format, output.retry_count
+            )
         return Empty()
 
     async def FunctionCallGetDataIn(

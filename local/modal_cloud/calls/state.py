@@ -35,6 +35,8 @@ class Calls:
         self.results = self._life.results
         self.cancellations = Cancellations()
         self._drained: set[str] = set()
+        self._fetched: dict[str, tuple[str, list[Input]]] = {}
+        """Task → its last request for inputs, and what it was given."""
         self._closing = False
 
     def start(self) -> None:
@@ -142,12 +144,22 @@ class Calls:
             await self._life.queue.wait(function_id, left)
         return None
 
-    async def take_batch(self, task_id: str, seconds: float, most: int, linger: float) -> list[Input]:
-        """Up to `most` inputs at once (`@modal.batched`), `linger` seconds after the first at the latest."""
+    async def take_batch(
+        self, task_id: str, seconds: float, most: int, linger: float, request_key: str = ""
+    ) -> list[Input]:
+        """Up to `most` inputs at once (`@modal.batched`), `linger` seconds after the first at the latest. A container
+        that asks once more with the same request has not got the answer: it gets the same inputs again."""
+        key, batch = self._fetched.get(task_id, ("", []))
+        if request_key and key == request_key:
+            again = [item for item in batch if self._life.runs_on(item, task_id)]
+            if again:
+                return again
+        batch = []
+        self._fetched[task_id] = (request_key, batch)
         first = await self.take(task_id, seconds)
         if first is None:
             return []
-        batch = [first]
+        batch.append(first)
         deadline = asyncio.get_running_loop().time() + linger
         while len(batch) < most:
             left = deadline - asyncio.get_running_loop().time()
@@ -157,13 +169,17 @@ class Calls:
             batch.append(item)
         return batch
 
-    def put_output(self, task_id: str, input_id: str, result: api_pb2.GenericResult, data_format: int) -> None:
-        """The container is done with the input. What comes late (after a time-out, a cancellation, a second time) only
-        frees its slot."""
+    def put_output(
+        self, task_id: str, input_id: str, result: api_pb2.GenericResult, data_format: int, attempt: int
+    ) -> None:
+        """The container is done with an attempt at the input. What comes late (after a time-out, a cancellation) only
+        frees its slot; what comes a second time, when the container has the next attempt already, is left alone."""
         item = self._life.on_task.get(task_id, {}).get(input_id)
         if item is None:
             return
         if self._life.runs_on(item, task_id):
+            if attempt != item.tries:
+                return
             self._life.end_try(item, result, data_format)
         self._life.release(item, task_id)
 
@@ -186,6 +202,7 @@ class Calls:
                 self._life.enqueue(item, front=True)
                 self._cloud.scheduler.inputs_queued(item.function_id)
         self._drained.discard(task_id)
+        self._fetched.pop(task_id, None)
         self._life.innocent_tasks.discard(task_id)
         self.cancellations.forget(task_id)
 

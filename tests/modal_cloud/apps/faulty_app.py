@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import modal
 
@@ -30,3 +31,15 @@ def write(name: str, size: int) -> str:
 @app.function(image=image, gpu=["B200:8", "H200:8"], scaledown_window=2)
 def compute() -> str:
     return os.environ["LOCAL_GPU"]
+
+
+@app.function(
+    image=image, max_containers=1, scaledown_window=2, retries=modal.Retries(max_retries=1, initial_delay=1.0)
+)
+@modal.concurrent(max_inputs=2)
+def second_attempt(name: str) -> str:
+    """Fails at once; the next attempt takes longer than its container needs to say again that the first one failed."""
+    if journal.put(name, 1, skip_if_exists=True):
+        raise RuntimeError("the first attempt")
+    time.sleep(3)
+    return os.environ["MODAL_TASK_ID"]
