@@ -92,7 +92,7 @@ def read(stack: str, folder: Path) -> History:
         known = ", ".join(sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))) or "none"
         raise ReleaseError(f"there is no {path.name} in {folder}; stacks here: {known}") from None
     config = {
-        key: json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+        key: value if isinstance(value, str) else json.dumps(value)
         for key, value in (document.get("config") or {}).items()
         if not (isinstance(value, dict) and "secure" in value)
     }

@@ -80,7 +80,7 @@ class Stack:
     def settings(self) -> Settings:
         """Of the copy, without its secrets. Raises SettingsError."""
         plain = {
-            key: json.dumps(value) if isinstance(value, dict | list) else str(value)
+            key: value if isinstance(value, str) else json.dumps(value)
             for key, value in self._config.items()
             if not (isinstance(value, dict) and "secure" in value)
         }
