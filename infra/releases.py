@@ -10,20 +10,18 @@ N is a version of the app as `list` and Modal number them, or the beginning of a
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components import release_files
 from components.dynamic import DeploymentError, Properties
 from components.release_files import Place
 from infra import release_restore, release_table
-from infra.settings import Settings, SettingsError, load_settings
+from infra.settings import Settings, SettingsError
+from infra.stack_file import StackFileError, settings_of
 
 USAGE = "usage: python -m infra.releases STACK list | show N | compare A B | restore N"
 
@@ -85,18 +83,10 @@ def read(stack: str, folder: Path) -> History:
     """Reads the stack's file in that folder and its records. Raises ReleaseError, SettingsError or DeploymentError."""
     from components import modal_api
 
-    path = folder / f"Pulumi.{stack}.yaml"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError:
-        known = ", ".join(sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))) or "none"
-        raise ReleaseError(f"there is no {path.name} in {folder}; stacks here: {known}") from None
-    config = {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in (document.get("config") or {}).items()
-        if not (isinstance(value, dict) and "secure" in value)
-    }
-    settings = load_settings(config, {}, stack=stack)
+        settings = settings_of(stack, folder)
+    except StackFileError as error:
+        raise ReleaseError(str(error)) from None
     place = Place(settings.environment, settings.recipe.volumes.weights.name, settings.recipe.app)
     return History(
         stack, settings, place, release_files.read_all(place), modal_api.find_app(place.environment, place.app)

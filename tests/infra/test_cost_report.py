@@ -17,6 +17,7 @@ from infra.costs.__main__ import main
 from infra.costs.bill import ask_modal, by_app
 from infra.costs.strategies import GUIDE, OWN, Strategy, Traffic, months, session, strategies, used
 from infra.costs.traffic import Busy, usage
+from infra.stack_file import StackFileError, configuration_of
 from tests.infra.test_policies import facts
 
 TODAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -134,6 +135,14 @@ def test_what_is_wrong_is_one_line(arguments: list[str], told: str, capsys: pyte
     errors = capsys.readouterr().err
     assert told in errors
     assert errors.count("\n") == 1
+
+
+def test_a_stack_file_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
+    for text, told in (("config: [", "cannot be read: while parsing"), ("- 1", "has no `config:`")):
+        (tmp_path / "Pulumi.odd.yaml").write_text(text)
+        with pytest.raises(StackFileError, match=told) as refused:
+            configuration_of("odd", tmp_path)
+        assert "\n" not in str(refused.value)
 
 
 def test_the_bill_is_the_stacks_own_apps() -> None:
