@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -11,6 +12,15 @@ from tests.local_cloud import LocalCloud
 from tests.pulumi_engine.lab import real_cli
 
 _CLIENT = ("MODAL_", "HF_", "LOCAL_DIR", "NO_PROXY", "no_proxy")
+
+# A machine that is busy with the other worker's stack is not what an example is to be blamed for.
+hypothesis.settings.register_profile(
+    "shared machine",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared machine")
 
 
 class FileScheduling(LoadFileScheduling):

@@ -46,7 +46,7 @@ def test_from_the_end_on_the_configured_count_holds() -> None:
     assert hours_per_month(ended, 2026, 12, otherwise=2) == {2: 31 * 24}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]),
     year=st.integers(2025, 2030),
@@ -78,7 +78,7 @@ def test_the_hours_are_those_of_the_month_minute_by_minute(
     assert hours_per_month(schedule, year, month) == dict(sorted(counted.items()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     text=st.sampled_from(
         [
