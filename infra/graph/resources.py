@@ -74,12 +74,13 @@ class Graph:
                 reached[urn] = needs[urn].union(*(all_before(other) for other in needs[urn]))
             return reached[urn]
 
-        return [
+        # In one order, so that a picture of the same is the same: what Pulumi registers first differs from run to run.
+        return sorted(
             (before, urn)
             for urn, direct in needs.items()
-            for before in sorted(direct)
+            for before in direct
             if not any(before in all_before(other) for other in direct - {before})
-        ]
+        )
 
 
 def of_state(document: Document) -> Graph:

@@ -74,6 +74,11 @@ def test_a_preview_lies_over_what_is_there() -> None:
                      "smoke-test": "delete", "spend-check": "create"}  # fmt: skip
 
 
+def test_the_same_resources_in_another_order_are_the_same_picture() -> None:
+    turned = {"deployment": {**STATE["deployment"], "resources": STATE["deployment"]["resources"][::-1]}}
+    assert picture(of_state(turned), "prod", PROD) == picture(of_state(STATE), "prod", PROD)
+
+
 def test_each_box_says_its_name_its_state_and_its_cost() -> None:
     told = texts(picture(of_state(STATE), "prod", PROD))
     for text in ("prod: 5 resources", "volume", "protected", "glm51-model-weights", "756 GB at ababababa", "drifted",
