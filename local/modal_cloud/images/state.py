@@ -10,6 +10,7 @@ from modal_proto import api_pb2
 from local.modal_cloud.clock import now
 from local.modal_cloud.folders import Folders
 from local.modal_cloud.ids import new_id
+from local.modal_cloud.images import packages
 from local.modal_cloud.images.dockerfile import read
 from local.modal_cloud.images.registry import Brings, flaws_left, look_up
 from local.modal_cloud.records import Image
@@ -79,6 +80,7 @@ class Images:
 
     def build_log(self, image: Image) -> str:
         lines = [f"=> {command}" for command in image.commands]
+        lines += packages.report(image.commands)
         lines.append(image.error or "Recorded: on the local cloud commands are not run, ENV and WORKDIR take effect.")
         return "\n".join(lines) + "\n"
 
