@@ -103,7 +103,7 @@ FEATURES: dict[str, list[Feature]] = {
         _f("`target_concurrency`", YES, "test_scaling::test_servers_scale_on_requests_at_once"),
         _f("`exit_grace_period`", YES, "test_scaling::test_requests_under_way_end_in_peace"),
         _f("`startup_timeout`", YES, "test_scaling::test_only_a_version_that_gets_ready_takes_over"),
-        _f("custom domains", NO, note="`custom_domains` is left unheeded: the URL is the endpoint's port"),
+        _f("custom domains", NO, "test_sdk_functions::test_what_there_is_not_is_refused_by_name"),
     ],
     "Storage": [
         _f("`Volume` v1 and v2, uploads, the SDK's errors", YES, "test_volumes::test_files_come_back_as_they_were"),

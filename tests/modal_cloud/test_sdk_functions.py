@@ -175,6 +175,10 @@ def test_what_there_is_not_is_refused_by_name(cloud: LocalCloud) -> None:
         refused.deploy()
     with pytest.raises(modal.exception.InvalidError, match="CloudBucketMount is not supported by the local cloud"):
         function("add").with_options(volumes={"/bucket": bucket}).remote(1)
+    elsewhere = modal.App("elsewhere")
+    elsewhere.function(serialized=True)(modal.web_server(8000, custom_domains=["example.com"])(lambda: None))
+    with pytest.raises(modal.exception.InvalidError, match="custom domains are not supported by the local cloud"):
+        elsewhere.deploy()
     proxied = modal.App("proxied")
     proxied.function(serialized=True, proxy=modal.Proxy.from_name("mine"))(lambda: None)
     with pytest.raises(modal.exception.Error, match="ProxyGet is not implemented by the local cloud: it has no static"):

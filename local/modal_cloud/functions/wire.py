@@ -156,6 +156,9 @@ _NO_BUCKETS = "CloudBucketMount is not supported by the local cloud; use a modal
 def _refuse_what_is_not_here(function: api_pb2.Function) -> None:
     if function.cloud_bucket_mounts:
         raise Invalid(_NO_BUCKETS)
+    webhooks = [function.webhook_config, *(method.webhook_config for method in function.method_definitions.values())]
+    if any(webhook.custom_domains for webhook in webhooks):
+        raise Invalid("custom domains are not supported by the local cloud; the endpoint's URL is get_web_url()")
     if function._experimental_group_size > 1:
         raise Invalid("clusters of containers (modal.experimental.clustered) are not supported by the local cloud")
 
