@@ -1,7 +1,7 @@
-"""python -m monitoring STACK [STACK …] [--port 9187]: an exporter for Prometheus that starts no replica and keeps none.
+"""python -m monitoring STACK [STACK …] [--port 9187 | --once]: an exporter for Prometheus that wakes no replica.
 
-Needs `pulumi` and a Modal token, as `make -s env STACK=…` sets them up. Prometheus scrapes http://127.0.0.1:9187/metrics
-and needs no key; it listens on this machine alone unless --host says otherwise.
+It keeps none up either. Needs `pulumi` and a Modal token, as `make -s env STACK=…` sets them up. Prometheus scrapes
+http://127.0.0.1:9187/metrics and needs no key; it listens on this machine alone unless --host says otherwise.
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stacks", nargs="+", metavar="STACK")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9187)
+    parser.add_argument("--once", action="store_true", help="print what a scrape would get, and end")
     asked = parser.parse_args(arguments)
     try:
         watched = [watched_stack(stack) for stack in asked.stacks]
     except (OutputsError, StackFileError, SettingsError, DeploymentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if asked.once:
+        print(scraped(watched), end="")
+        return 0
     try:
         server = serving(watched, asked.host, asked.port)
     except OSError as error:
@@ -58,7 +62,7 @@ def serving(watched: Sequence[Watched], host: str, port: int) -> ThreadingHTTPSe
                 self.send_error(404, "GET /metrics")
                 return
             with lock:
-                text = regrouped("".join(_exposition(each) for each in watched)).encode()
+                text = scraped(watched).encode()
             self.send_response(200)
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(text)))
@@ -69,6 +73,11 @@ def serving(watched: Sequence[Watched], host: str, port: int) -> ThreadingHTTPSe
             """Nothing: a scrape every few seconds is no news."""
 
     return ThreadingHTTPServer((host, port), Exporter)
+
+
+def scraped(watched: Sequence[Watched]) -> str:
+    """Of all of them, at this moment."""
+    return regrouped("".join(_exposition(each) for each in watched))
 
 
 def _exposition(each: Watched) -> str:

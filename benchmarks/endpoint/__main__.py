@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cold-start", type=float, default=1800, help="seconds to wait for a replica (default 1800)")
     parser.add_argument("--max-error-rate", type=float, default=0.01, help="of all requests (default 0.01)")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder for what is written")
+    parser.add_argument("--name", help="of what is written; else the model and the time")
     parser.add_argument("--yes", action="store_true", help="do not ask before it begins")
     return parser
 
@@ -107,7 +108,7 @@ def _measure(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     }
     result |= asyncio.run(_sweep(target, workload, streams, options))
     result["snapshot"] = snapshot(result["levels"])
-    paths = results.write(options.out, result)
+    paths = results.write(options.out, result, options.name)
     print(f"\n{markdown(result)}\n\nwritten: {', '.join(map(str, paths))}")
     rate = result["snapshot"]["errorRate"]
     if rate > options.max_error_rate:

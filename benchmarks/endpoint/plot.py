@@ -64,7 +64,7 @@ def svg(title: str, found: Sequence[Panel]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{_LEFT}" y="26" font-size="15" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="26" font-size="13" font-weight="bold">{escape(title)}</text>',
     ]
     for number, panel in enumerate(found):
         x, y = (number % 2) * _WIDTH, 40 + (number // 2) * _HEIGHT

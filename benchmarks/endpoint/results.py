@@ -16,11 +16,11 @@ class ResultsError(Exception):
     """Which file, what is wrong with it and what to do; ready to print."""
 
 
-def write(folder: Path, result: dict[str, Any]) -> list[Path]:
-    """`NAME.json`, `.md` and `.svg`, named after the model and the time (UTC)."""
+def write(folder: Path, result: dict[str, Any], name: str | None = None) -> list[Path]:
+    """`NAME.json`, `.md` and `.svg`; without a name they are called after the model and the time (UTC)."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = "".join(c for c in result["when"][:19] if c.isdigit())
-    base = folder / f"{result['model'].replace('/', '-')}-{stamp}"
+    base = folder / (name or f"{result['model'].replace('/', '-')}-{stamp}")
     texts = {
         ".json": json.dumps(result, indent=1) + "\n",
         ".md": markdown(result) + "\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,13 @@ def of_vllm() -> set[str]:
     done = subprocess.run([sys.executable, "-c", _VLLM], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return samples_of(done.stdout)
+
+
+def commands_of(document: str) -> list[list[str]]:
+    """The words of each line in the shell blocks of a file of docs/."""
+    text = (REPOSITORY / "docs" / document).read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 def samples_of(text: str) -> set[str]:

@@ -13,7 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.endpoint import __main__ as benchmark
 from benchmarks.endpoint.__main__ import main
+from benchmarks.endpoint.deployed import pricing_of
+from benchmarks.endpoint.exchange import Target
 from monitoring.__main__ import serving
 from monitoring.watched import Count, Watched, scraper
 from tests.examples.conftest import Served, hub_process, served
@@ -160,7 +163,46 @@ def test_what_does_not_work_is_said(
 
 
 def test_promtool_finds_nothing_wrong_and_the_rules_fire_as_they_should(prometheus_programs: Path) -> None:
-    for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", *names.RULE_TESTS]):
-        command = [str(prometheus_programs / "promtool"), *arguments]
-        done = subprocess.run(command, cwd=names.MONITORING, capture_output=True, text=True, timeout=60, check=False)
+    """With the commands of docs/monitoring.md."""
+    commands = [command for command in names.commands_of("monitoring.md") if command[0] == "promtool"]
+    assert [command[1:3] for command in commands] == [["check", "config"], ["test", "rules"]]
+    assert {f"monitoring/{name}" for name in names.RULE_TESTS} == set(commands[1][3:])
+    for program, *arguments in commands:
+        command = [str(prometheus_programs / program), *arguments]
+        done = subprocess.run(command, cwd=names.REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("key_in_the_environment")
+def test_the_documents_commands_do_what_they_say(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of docs/benchmarking.md, with this engine in the place of `prod` and quick levels."""
+    target = Target(_url(served), served.recipe.model.served_name, served.environment["OPENAI_API_KEY"])
+    monkeypatch.setattr(benchmark, "of_stack", lambda stack: (target, pricing_of(stack, target)))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").symlink_to(names.REPOSITORY / "benchmarks")
+    commands = names.commands_of("benchmarking.md")
+    assert len(commands) == 6
+    for python, dash_m, module, *arguments in commands:
+        assert (python, dash_m, module) == ("python", "-m", "benchmarks.endpoint")
+        if "--compare" not in arguments:
+            arguments = [_here(argument, target) for argument in arguments]
+            arguments += ["--streams", "1", "2", "--seconds", "0.2", "--output-tokens", "8", "--prompt-tokens", "20"]
+        assert main(arguments) == 0, capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "benchmark-results").glob("*.json")} > {"before.json", "after.json"}
+    printed = capsys.readouterr().out
+    text = (names.REPOSITORY / "docs" / "benchmarking.md").read_text(encoding="utf-8")
+    table = text[text.index("| Metric |") :].split("\n\n")[0]
+    assert table in printed, "the comparison that the document shows"
+    assert "up to 1 replica at $50.00/h each" in printed  # of the two streams here
+
+
+def _here(argument: str, target: Target) -> str:
+    return {"https://example.modal.run": target.url, "glm-5.1-fp8": target.model}.get(argument, argument)
+
+
+def test_the_documents_alerts_are_the_rules() -> None:
+    text = (names.REPOSITORY / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (page|ticket) \|", text, re.M)
+    assert rows == [(rule["alert"], rule["labels"]["severity"]) for rule in names.rules() if "alert" in rule]
