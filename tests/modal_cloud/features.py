@@ -164,7 +164,12 @@ FEATURES: dict[str, list[Feature]] = {
             "test_scaling::test_web_scales_up_with_demand_and_down_to_zero",
             "test_scaling_rules::test_containers_for_a_demand",
         ),
-        _f("scale-up window", NO, note="demand counts at once"),
+        _f(
+            "scale-up window",
+            YES,
+            "test_scaling::test_only_demand_that_lasts_adds_containers",
+            "test_scaling_rules::test_scaleup_window",
+        ),
         _f(
             "autoscaler updates, reset by a deploy",
             YES,

@@ -82,6 +82,18 @@ def test_servers_scale_on_requests_at_once(app: WebApp) -> None:
     eventually(lambda: not app.containers(), within=15)
 
 
+def test_only_demand_that_lasts_adds_containers(app: WebApp) -> None:
+    app.deploy(min=1, max=2, window=30, target=1, scaleup=3, ingresses=["server"])
+    url = app.url("server")
+    eventually(lambda: answers(url))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: answers(f"{url}/slow?seconds=1"), range(2)))
+        assert len(app.containers()) == 1
+        waiting = pool.map(lambda _: answers(f"{url}/slow?seconds=5"), range(2))
+        number_of(app, 2)
+        list(waiting)
+
+
 @BOTH
 def test_autoscaler_updates_count_at_once_and_restart_nothing(app: WebApp, ingress: str) -> None:
     declared = {"min": 1, "max": 3, "window": 2, "ingresses": [ingress]}

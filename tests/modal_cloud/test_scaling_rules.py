@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from modal_proto import api_pb2
 
 from local.modal_cloud.scheduling.crash_loop import CrashLoop
-from local.modal_cloud.scheduling.demand import scaling_of
+from local.modal_cloud.scheduling.demand import SustainedDemand, scaling_of
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,17 @@ def test_containers_for_a_demand(
 def test_scaledown_window() -> None:
     assert scaling_of(api_pb2.AutoscalerSettings(), api_pb2.Function()).scaledown_window == 60
     assert scaling_of(api_pb2.AutoscalerSettings(scaledown_window=900), api_pb2.Function()).scaledown_window == 900
+
+
+def test_scaleup_window() -> None:
+    scaling = scaling_of(api_pb2.AutoscalerSettings(scaleup_window=10, min_containers=1), api_pb2.Function())
+    demand = SustainedDemand()
+    assert demand.containers_now(3, 0, scaling, 0.0) == (3, math.inf), "nothing is there: at once"
+    assert demand.containers_now(3, 1, scaling, 0.0) == (1, 10.0)
+    assert demand.containers_now(5, 1, scaling, 4.0) == (1, 6.0)
+    assert demand.containers_now(1, 1, scaling, 5.0) == (1, math.inf), "it was over in between"
+    assert demand.containers_now(2, 1, scaling, 8.0) == (1, 10.0)
+    assert demand.containers_now(2, 1, scaling, 18.0) == (2, math.inf)
 
 
 def test_crash_loop() -> None:

@@ -38,7 +38,7 @@ def taken(queue: modal.Queue) -> list[str]:
 
 
 def events() -> modal.Queue:
-    return modal.Queue.from_name("features-events")
+    return modal.Queue.from_name("features-events", create_if_missing=True)
 
 
 def test_async_functions_called_in_all_ways(cloud: LocalCloud) -> None:

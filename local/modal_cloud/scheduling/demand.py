@@ -13,7 +13,7 @@ DEFAULT_SCALEDOWN_WINDOW = 60
 
 @dataclass(frozen=True)
 class Scaling:
-    """Effective autoscaler settings in plain numbers. `scaleup_window` is ignored: demand counts at once."""
+    """Effective autoscaler settings in plain numbers."""
 
     minimum: int
     maximum: int | None
@@ -23,6 +23,8 @@ class Scaling:
     """Seconds that a container must have been idle before it is stopped."""
     per_container: float
     """Inputs or requests at once that one container is meant to take; infinite: demand never asks for a second."""
+    scaleup_window: float = 0.0
+    """Seconds that demand must have lasted before further containers are added to those that are there."""
 
     def containers_for(self, demand: int) -> int:
         """`demand` counts inputs or requests, waiting and running."""
@@ -31,6 +33,24 @@ class Scaling:
             needed = max(1, math.ceil(demand / self.per_container)) + self.buffer
         needed = max(needed, self.minimum)
         return needed if self.maximum is None else min(needed, self.maximum)
+
+
+class SustainedDemand:
+    """The scale-up window of one pool. The first container is started at once: requests wait for it."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def containers_now(self, wanted: int, existing: int, scaling: Scaling, now: float) -> tuple[int, float]:
+        """Of the containers wanted those that are due at `now` (seconds of a steady clock), and the seconds until more
+        of them are; infinity where none is held back."""
+        kept = max(existing, scaling.minimum)
+        if not existing or wanted <= kept:
+            self._since = None
+            return wanted, math.inf
+        self._since = now if self._since is None else self._since
+        left = self._since + scaling.scaleup_window - now
+        return (kept, left) if left > 0 else (wanted, math.inf)
 
 
 def scaling_of(settings: api_pb2.AutoscalerSettings, function: api_pb2.Function) -> Scaling:
@@ -47,4 +67,5 @@ def scaling_of(settings: api_pb2.AutoscalerSettings, function: api_pb2.Function)
         buffer=settings.buffer_containers,
         scaledown_window=float(settings.scaledown_window or DEFAULT_SCALEDOWN_WINDOW),
         per_container=target,
+        scaleup_window=float(settings.scaleup_window),
     )

@@ -14,7 +14,7 @@ from modal_proto import api_pb2
 from local.modal_cloud import clock
 from local.modal_cloud.records import Function
 from local.modal_cloud.scheduling.crash_loop import CrashLoop
-from local.modal_cloud.scheduling.demand import Scaling, scaling_of
+from local.modal_cloud.scheduling.demand import Scaling, SustainedDemand, scaling_of
 from local.modal_cloud.scheduling.replica import Phase, Replica
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Pool:
         self.function_id = function_id
         self.replicas: dict[str, Replica] = {}
         self._crashes = CrashLoop()
+        self._sustained = SustainedDemand()
         self._version: str | None = None
         self._wanted = False
         """A request found no server up."""
@@ -139,11 +140,13 @@ class Pool:
         current = [replica for replica in staying if replica.definition_id == self._version]
         outgoing = [replica for replica in staying if replica.definition_id != self._version]
         wanted = self._containers_wanted(scaling, function, current)
+        now = asyncio.get_running_loop().time()
+        wanted, held = self._sustained.containers_now(wanted, len(current), scaling, now)
         self._watch_idleness()
         self.next_scale_down = math.inf
         pause = self._start_missing(current, max(wanted, 1 if outgoing else 0), bool(outgoing))
         self._replace(current, outgoing, wanted)
-        pause = min(pause, self._scale_down(current, wanted, scaling))
+        pause = min(pause, held, self._scale_down(current, wanted, scaling))
         if self._crashes.broken:
             # Nothing is about to replace them, so they are scaled like any others; failing ones don't count.
             serving = [replica for replica in outgoing if replica.takes_work]

@@ -78,6 +78,7 @@ if "server" in DECLARED["ingresses"]:
         exit_grace_period=5,
         target_concurrency=DECLARED.get("target"),
         max_concurrency=DECLARED.get("most"),
+        scaleup_window=DECLARED.get("scaleup"),
     )
     class Serve(Backend):
         @modal.enter()
