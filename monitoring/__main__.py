@@ -63,11 +63,14 @@ def serving(watched: Sequence[Watched], host: str, port: int) -> ThreadingHTTPSe
                 return
             with lock:
                 text = scraped(watched).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+            try:
+                self.send_response(200)
+                self.send_header("Content-Type", CONTENT_TYPE)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+            except ConnectionError:
+                self.close_connection = True  # who asked has given up waiting
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: a scrape every few seconds is no news."""

@@ -17,6 +17,8 @@ from monitoring.exposition import gauges, merged, replica_of
 
 _KEPT = 60.0
 """Seconds for which what a replica said is repeated: one answers a scrape, and which one is not ours to say."""
+_ASK_SECONDS = 6.0
+"""After which no further replica is asked: Prometheus gives a scrape 14 s in all."""
 _SETTINGS_EVERY = 60.0
 _SPEND_EVERY = 1800.0
 """Seconds: Modal meters by the hour."""
@@ -100,7 +102,7 @@ class Watched:
         return count.replicas > 0 and (count.running > 0 or worked or always > 0)
 
     def _ask(self, replicas: int, now: float) -> bool:
-        """Until each has answered, or chance has had three tries for each. Whether any did."""
+        """Until each has answered, or chance has had three tries for each, or time is up. Whether any did."""
         found: set[str] = set()
         for _ in range(3 * replicas):
             text = self.scrape()
@@ -108,7 +110,7 @@ class Watched:
                 name = replica_of(text)
                 found.add(name)
                 self._said[name] = (now, text)
-            if text is None or len(found) >= replicas:
+            if text is None or len(found) >= replicas or self.clock() - now > _ASK_SECONDS:
                 break
         return bool(found)
 
@@ -123,7 +125,7 @@ class Watched:
         return self._spent[1]
 
 
-def scraper(url: str, api_key: str, headers: Mapping[str, str], seconds: float = 10) -> Scrape:
+def scraper(url: str, api_key: str, headers: Mapping[str, str], seconds: float = 5) -> Scrape:
     """Each time over a connection of its own, which Modal may give to another replica."""
     import requests
 

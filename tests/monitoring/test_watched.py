@@ -115,6 +115,19 @@ def test_each_of_several_replicas_is_asked_and_remembered_for_a_minute() -> None
     assert total_of(stage.look(Count(2, 12, 0), later=61), "sglang:num_running_reqs") == 3
 
 
+def test_replicas_that_answer_slowly_are_not_asked_past_a_scrapes_time() -> None:
+    stage = Stage()
+    real = stage.scrape
+
+    def slow() -> str | None:
+        stage.now += 4
+        return real()
+
+    stage.watched.scrape = slow
+    stage.look(Count(10, 12, 0))
+    assert stage.asked == 2
+
+
 def test_a_replica_that_does_not_answer_is_told() -> None:
     stage = Stage(answers=[None])
     assert 'glm_serving_scrape_answered{stack="prod"} 0\n' in stage.look(Count(2, 12, 0))
