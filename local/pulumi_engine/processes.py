@@ -44,7 +44,7 @@ _FOLLOWED = {
 
 
 def from_struct(struct: struct_pb2.Struct) -> Properties:
-    whole = json_format.MessageToDict(struct)
+    whole = json.loads(json_format.MessageToJson(struct, sort_keys=True))  # on the wire the order is any
     return mapped(whole, leaf=lambda it: int(it) if isinstance(it, float) and it.is_integer() else it)
 
 
