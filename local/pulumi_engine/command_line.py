@@ -9,7 +9,6 @@ import sys
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from local.control import daemon_pid
 from local.installation import Installation, default_folder
 from local.pulumi_engine import Problem
 from local.pulumi_engine.project import Config, Place
@@ -73,6 +72,8 @@ def _update(place: Place, options: argparse.Namespace, interactive: bool) -> boo
 
 def _refuse_what_is_not_local(stack: str, *, cloudless: bool) -> None:
     """Production belongs to the real CLI. `cloudless`: it asks Modal nothing, and needs no cloud where none is set."""
+    from local.control import daemon_pid
+
     reason, mend = "", 'python -m local start, then eval "$(make -s env)"'
     if stack != "local" and not stack.endswith("-local"):
         reason = f"stack {stack} may be real: its name is neither `local` nor ends in `-local`"
