@@ -11,6 +11,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+CLOUD_PYTHON = os.environ.get("LOCAL_CLOUD_PYTHON", sys.executable)
+"""What runs the cloud, and so its containers: another one than the tests' when those are run with another modal."""
 
 
 @dataclass
@@ -23,14 +25,14 @@ class LocalCloud:
     def start(self) -> None:
         base = {key: value for key, value in os.environ.items() if not key.startswith(("MODAL_", "HF_", "PYTEST_"))}
         self.env = {**base, "LOCAL_DIR": str(self.dir)}
-        self.run([sys.executable, "-m", "local", "start"])
-        exports = self.run([sys.executable, "-m", "local", "env"]).stdout
+        self.run([CLOUD_PYTHON, "-m", "local", "start"])
+        exports = self.run([CLOUD_PYTHON, "-m", "local", "env"]).stdout
         for line in exports.splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             self.env[name] = shlex.split(value)[0] if value else ""
 
     def stop(self) -> None:
-        self.run([sys.executable, "-m", "local", "stop"])
+        self.run([CLOUD_PYTHON, "-m", "local", "stop"])
 
     def run(
         self, args: list[str], check: bool = True, timeout: float = 120, env: dict[str, str] | None = None

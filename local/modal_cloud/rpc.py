@@ -64,8 +64,6 @@ class Interface:
 
     def __init__(self, wires: Iterable[object], token_id: str, token_secret: str) -> None:
         self._methods: dict[str, Callable[..., Any]] = {}
-        self.unknown: list[str] = []
-        """Implemented, but no RPC of the installed SDK: an older one than this was written for has not got them all."""
         self._token = (token_id, token_secret)
         self.interference: Interference | None = None
         self.trace = Trace()
@@ -74,12 +72,9 @@ class Interface:
             for name, method in inspect.getmembers(wire, inspect.ismethod):
                 if not name[0].isupper():
                     continue
-                if name in self._methods:
-                    raise TypeError(f"{type(wire).__name__}.{name} is implemented twice")
-                if f"/modal.client.ModalClient/{name}" in known:
-                    self._methods[name] = method
-                else:
-                    self.unknown.append(name)
+                if f"/modal.client.ModalClient/{name}" not in known or name in self._methods:
+                    raise TypeError(f"{type(wire).__name__}.{name} is no RPC of Modal's, or one implemented twice")
+                self._methods[name] = method
 
     @property
     def implemented(self) -> list[str]:

@@ -13,10 +13,11 @@ README = REPOSITORY / "local" / "README.md"
 BEGIN, END = "<!-- features -->", "<!-- end of features -->"
 
 VERSIONS = {
-    "1.6.4": "the version that this project uses: all tests",
-    "1.5.1": "the oldest with `@app.server`: the tests `test_sdk_*` and the five example apps",
+    "1.6.4": "this project's, which the cloud and its containers run themselves: all tests",
+    "1.5.1": "as a client: `test_sdk_web`, and of `test_sdk_cli` the commands that it has",
+    "1.5.0": "as a client: `test_sdk_functions` and `test_example_apps`; it has no `@app.server`",
 }
-"""Of modal; the SDK, the CLI and the containers' runtime alike."""
+"""Of modal. With an older client: `LOCAL_CLOUD_PYTHON=.venv/bin/python OTHER/bin/python -m pytest -n 0 FILE`."""
 
 YES, PARTLY, NO = "✔", "partly", "not"
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import re
 from importlib import metadata
 
-from local.modal_cloud import cloud as parts
-from local.modal_cloud.rpc import Interface
 from tests.modal_cloud.features import BEGIN, FEATURES, NO, PARTLY, README, REPOSITORY, VERSIONS, YES, with_table
 
 ALL = [feature for features in FEATURES.values() for feature in features]
@@ -40,12 +37,3 @@ def test_the_readme_shows_the_table() -> None:
 
 def test_the_installed_sdk_is_one_of_those_that_are_told() -> None:
     assert metadata.version("modal") in VERSIONS
-
-
-def test_all_that_is_implemented_are_rpcs_of_the_newest_sdk() -> None:
-    """Of an older one some may be missing; a name that none has would be a slip of the pen."""
-    wires = [wire for name, wire in vars(parts).items() if re.fullmatch(r"\w+Wire", name)]
-    interface = Interface([wire(None) for wire in wires], "id", "secret")
-    assert len(interface.implemented) > 100
-    if metadata.version("modal") == max(VERSIONS):
-        assert interface.unknown == []
