@@ -48,7 +48,8 @@ async def tokens_per_second(
     async def stream() -> None:
         nonlocal total
         while time.perf_counter() < began + seconds:
-            total += await one_stream(target, body_of(target, next(prompts), tokens))
+            got = await one_stream(target, body_of(target, next(prompts), tokens))
+            total += got  # not in one line: what is added to would be read before the wait
 
     await asyncio.gather(*(stream() for _ in range(streams)))
     return total / (time.perf_counter() - began)
