@@ -74,6 +74,11 @@ class Checkout:
         assert code == 0, f"{' '.join(command)}: {code}\n{text}"
         return text
 
+    def remember(self, command: str) -> None:
+        """Whatever follows has the environment that a shell has after this command."""
+        printed = self.run("bash", "-c", f"{command}\nprintf '\\0'\nenv -0")
+        self._environment = dict(pair.split("=", 1) for pair in printed.split("\0")[1:-1])
+
     def processes(self) -> list[str]:
         """Command lines of what runs in this checkout or was started with its local cloud's settings."""
         found = []

@@ -12,8 +12,6 @@ from tests.stack.test_make import Checkout
 
 TOUR = REPOSITORY / "docs" / "tour.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.M | re.S)
-_KEPT = ("eval ", "export ")
-"""What a shell remembers; each command here has a shell of its own."""
 
 
 def steps() -> Iterator[tuple[str, list[str]]]:
@@ -34,14 +32,13 @@ def pattern(line: str) -> re.Pattern[str]:
 @pytest.mark.long
 def test_each_command_prints_what_the_tour_shows(tmp_path_factory: pytest.TempPathFactory) -> None:
     checkout = Checkout(tmp_path_factory.mktemp("tour"))
-    kept: list[str] = []
     try:
         for command, shown in steps():
-            if command.startswith(_KEPT):
-                kept.append(command)
+            if command.startswith(("eval ", "export ")):
+                checkout.remember(command)
                 continue
             refused = any(line.startswith(("error", "make: ***")) for line in shown)
-            printed = checkout.run("bash", "-c", "\n".join([*kept, command, 'echo "exit $?"']))
+            printed = checkout.run("bash", "-c", f'{command}\necho "exit $?"')
             assert printed.rstrip().endswith("exit 0") != refused, f"$ {command}\n{printed}"
             lines = iter(printed.splitlines())
             for line in shown:
