@@ -37,7 +37,7 @@ def lines(
     wait = deadlines.typical_startup or deadlines.startup
     for row in rows:
         guide = f"{sum_of_money(row.guide_dollars)}" if row.guide_dollars is not None else "–"
-        note = f"each {wait / 60:g} min of waiting" if row.cold_starts >= 0.05 else "nobody waits for a start"
+        note = f"each {_minutes(wait / 60)} of waiting" if row.cold_starts >= 0.05 else "nobody waits for a start"
         cells = (row.name, guide, sum_of_money(row.dollars), f"{row.hours:,.0f}", f"{row.cold_starts:.1f}", note)
         yield _columns(*cells)
     yield from labelled("A session", [_session(visit)])
@@ -54,10 +54,14 @@ def _columns(*cells: str) -> str:
     ).rstrip()
 
 
+def _minutes(count: float) -> str:
+    return f"{round(count, 1):g} min" if count >= 1 else "less than a minute"
+
+
 def _session(visit: Session) -> str:
     return (
         f"{visit.minutes:g} min: {sum_of_money(visit.working)} for these minutes, {sum_of_money(visit.billed)} with "
-        f"the cold start before them ({visit.start:g} min) and the idle hold after them ({visit.idle:g} min)"
+        f"the cold start before them ({_minutes(visit.start)}) and the idle hold after them ({_minutes(visit.idle)})"
     )
 
 
@@ -86,7 +90,7 @@ def _assumptions(configuration: Configuration) -> list[str]:
         f"guide's sum: months of {MONTH_DAYS:.1f} days; {TRAFFIC_HOURS / MONTH_DAYS:.0f} h a day for scale to zero, "
         f"Mon–Fri 6–23 ({BUSINESS_HOURS:.0f} h) for business hours; no idle hold, no request outside of them",
         "billed: the twelve months after this one, to the second: a replica from its first request (a cold start is "
-        f"part of the requests' time) until {window / 60:g} min after the last one, warm ones all the time, in "
+        f"part of the requests' time) until {_minutes(window / 60)} after the last one, warm ones all the time, in "
         "business hours one from 6 to 23; requests outside of warm hours start one",
         "GPUs only: CPU and memory of a replica are less than a hundredth of it; no downloads, compilations, volumes",
     ]
