@@ -16,7 +16,7 @@ _EMPTY = ("containers", "volumes/incoming")
 
 def left_over(folder: Path) -> list[str]:
     """Processes, mounts, sockets and files of the cloud in this folder, in words. What it stores is none of them."""
-    return [*_processes(folder), *_mounts(folder), *_sockets(folder), *_files(folder)]
+    return [*_processes(folder), *_mounts(folder), *_listeners(folder), *_files(folder)]
 
 
 def _processes(folder: Path) -> list[str]:
@@ -41,11 +41,8 @@ def _mounts(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _sockets(folder: Path) -> list[str]:
+def _listeners(folder: Path) -> list[str]:
     found = []
-    for line in Path("/proc/net/unix").read_text(encoding="utf-8").splitlines():
-        if _inside(folder, line):
-            found.append(f"unix socket {line.split()[-1]}")
     if (folder / "installation.json").exists():
         installation = Installation.open(folder)
         for port in (installation.port, installation.http_port, installation.hub_port):

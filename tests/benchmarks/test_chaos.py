@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cloud
 
 def test_every_call_ends_right_or_with_a_documented_error() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.chaos", "--calls", "60", "--parallel", "8", "--kills", "0.05", "--json"],
+        [sys.executable, "-m", "benchmarks.chaos", "--calls", "40", "--parallel", "8", "--kills", "0.05", "--json"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -25,7 +25,7 @@ def test_every_call_ends_right_or_with_a_documented_error() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["problems"] == []
-    assert told["right"] + sum(told["errors"].values()) == told["calls"] == 60
-    assert told["right"] >= 45, told["errors"]
-    assert told["rpc_faults"] >= 10
+    assert told["right"] + sum(told["errors"].values()) == told["calls"] == 40
+    assert told["right"] >= 30, told["errors"]
+    assert told["rpc_faults"] >= 5
     assert told["killed"] >= 1
