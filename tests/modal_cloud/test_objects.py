@@ -98,11 +98,6 @@ def test_unknown_token_is_refused(cloud: LocalCloud) -> None:
     assert "python -m local env" in done.stdout + done.stderr
 
 
-def test_unimplemented_calls_say_their_name(cloud: LocalCloud) -> None:
-    with pytest.raises(Exception, match="QueueGetOrCreate is not implemented"):
-        modal.Queue.from_name("q", create_if_missing=True).hydrate()
-
-
 def test_lists_are_paged(cloud: LocalCloud, name: str) -> None:
     for number in range(5):
         modal.Dict.objects.create(f"{name}-{number}")
