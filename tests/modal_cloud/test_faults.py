@@ -227,7 +227,7 @@ def test_the_command_orders_lists_and_clears(faults: Faults, cloud: LocalCloud) 
         ({"kind": "flood"}, "kind must be one of rpc, kill"),
         ({"kind": "rpc"}, "give a status, drop or delay"),
         ({"kind": "rpc", "status": "INTERNAL", "delay": "1"}, "delay: '1' is not a number"),
-        ({"kind": "rpc", "status": "INTERNAL", "wait": 1}, "unknown field wait; known: times, skip, rpc"),
+        ({"kind": "rpc", "status": "INTERNAL", "wait": 1}, "unknown field wait; known: times, skip, share, seed, rpc"),
         ({"kind": "kill", "at": "dawn"}, "at: 'dawn' is not one of 'start'"),
         ({"kind": "gpus"}, "gpu must name a type"),
         ({"kind": "volume", "volume": "x"}, "give delay .slow. or free"),
