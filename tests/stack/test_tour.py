@@ -32,6 +32,8 @@ def pattern(line: str) -> re.Pattern[str]:
 @pytest.mark.long
 def test_each_command_prints_what_the_tour_shows(tmp_path_factory: pytest.TempPathFactory) -> None:
     checkout = Checkout(tmp_path_factory.mktemp("tour"))
+    # Its environment is the repository's, whose packages would be the repository's too: without the new recipe.
+    checkout.remember('export PYTHONPATH="$PWD"')
     try:
         for command, shown in steps():
             if command.startswith(("eval ", "export ")):
