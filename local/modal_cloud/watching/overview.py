@@ -61,8 +61,8 @@ class Overview:
                 "state": api_pb2.AppState.Name(app.state).removeprefix("APP_STATE_").lower().replace("_", " "),
                 "version": app.live_version,
                 "containers": len(cloud.tasks.of_app(app.id)),
-                "queued": sum(cloud.calls.queued(function_id) for function_id in app.function_ids.values()),
-                "running": sum(cloud.calls.running(function_id) for function_id in app.function_ids.values()),
+                "queued": sum(cloud.calls.queued(each.id) for each in cloud.functions.with_variants(app.id)),
+                "running": sum(cloud.calls.running(each.id) for each in cloud.functions.with_variants(app.id)),
                 "urls": cloud.functions.urls(app),
             }
             for app in cloud.apps.running()
