@@ -18,10 +18,13 @@ class VolumeProvider(Provider):
 
     def create(self, props: Properties) -> CreateResult:
         volume_id, is_new = modal_api.ensure_volume(props["environment"], props["name"], int(props["version"]))
-        # Somebody's own, and maybe used for more than this stack: it is not ours to delete.
-        adopted = not is_new and not ownership.made_by_a_stack(props["environment"], props["name"])
+        # Somebody's own, and maybe used for more than this stack: it is not ours to delete. One without any file is
+        # what a create leaves that was killed before it could write down whose it is.
+        used = not is_new and bool(modal_api.list_volume_files(props["environment"], props["name"], ""))
+        adopted = used and not ownership.made_by_a_stack(props["environment"], props["name"])
         if not is_new:
-            say(f"volume {props['name']}", "exists already, taken over with its content")
+            what = "exists already, taken over with its content" if used else "exists already, empty, taken over"
+            say(f"volume {props['name']}", what)
         owner = ownership.take_volume(props["environment"], props["name"], props["stack"], adopted=adopted)
         return CreateResult(
             volume_id, {**inputs_of(props, INPUTS), "volumeId": volume_id, "owner": owner, "adopted": adopted}

@@ -88,6 +88,7 @@ def test_another_stacks_volume_is_refused_until_that_stack_gives_it_up(capsys: p
 def test_a_volume_that_was_there_before_outlives_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
     provider = VolumeProvider()
     modal.Volume.objects.create("made-by-hand", version=1)
+    modal_api.write_volume_file("main", "made-by-hand", "theirs.txt", b"600 GB")
     inputs = {"environment": "main", "name": "made-by-hand", "version": 2, "retain": False, "stack": "o/p/first"}
     provider.create(inputs)
     made = provider.create(inputs)  # put back after a change, or tried again after a crash
@@ -96,6 +97,16 @@ def test_a_volume_that_was_there_before_outlives_the_stack(capsys: pytest.Captur
     assert "was there before this stack, kept with its content" in capsys.readouterr().out
     assert modal_api.find_volume("main", "made-by-hand")
     modal_api.delete_volume("main", "made-by-hand")
+
+
+def test_a_volume_whose_create_was_killed_before_it_had_an_owner_ends_with_the_stack() -> None:
+    provider = VolumeProvider()
+    modal.Volume.objects.create("half-made", version=2)
+    inputs = {"environment": "main", "name": "half-made", "version": 2, "retain": False, "stack": "o/p/first"}
+    made = provider.create(inputs)
+    assert made.outs is not None
+    provider.delete(made.id, made.outs)
+    assert modal_api.find_volume("main", "half-made") is None
 
 
 def secret(
