@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def work(x):
         time.sleep(0.05)
     return x
 """
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """One of its own: everything in it is looked at, and faults stay ordered."""
+    instance = LocalCloud(tmp_path_factory.mktemp("cloud"))
+    instance.start()
+    yield instance
+    instance.stop()
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,8 @@ def node_folder(request: pytest.FixtureRequest) -> Path:
         pytest.skip("node and npm are not installed")
     folder: Path = request.config.cache.mkdir(f"openai-js-{OPENAI_JS}")
     if not (folder / "node_modules" / "openai").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"openai@{OPENAI_JS}"]
+        command = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=20000"]
+        command += ["--prefix", str(folder), f"openai@{OPENAI_JS}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             pytest.skip(f"npm could not install openai: {done.stderr.strip().splitlines()[-1]}")

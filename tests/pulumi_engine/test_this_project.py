@@ -17,14 +17,14 @@ def test_up_here_then_no_change_there_and_back(
     new_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = os.environ["PATH"]
-    monkeypatch.setenv("PATH", f"{BUNDLED}:{path}")  # where the Automation API looks for what version it has to do with
+    monkeypatch.setenv("PATH", f"{BUNDLED}:{path}")
     project = new_project("handed-over")
     outcome = project.up()
     assert not outcome.failed, outcome.text
     assert outcome.changes == {"create": 14}
     assert project.ask().status_code == 200
-    project.stack.workspace.env_vars["PATH"] = f"{real_cli()}:{path}"
-    assert "14 unchanged" in project.stack.preview(color="never").stdout
+    monkeypatch.setenv("PATH", f"{real_cli()}:{path}")
+    assert "14 unchanged" in project.preview()
     assert project.up().changes == {"same": 14}
-    project.stack.workspace.env_vars["PATH"] = f"{BUNDLED}:{path}"
-    assert "14 unchanged" in project.stack.preview(color="never").stdout
+    monkeypatch.setenv("PATH", f"{BUNDLED}:{path}")
+    assert "14 unchanged" in project.preview()

@@ -23,7 +23,7 @@ def healthy_hub(project: Project) -> Iterator[None]:
 
 
 def test_no_token(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    project.stack.workspace.env_vars["HF_TOKEN"] = ""
+    project.environ["HF_TOKEN"] = ""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     reason = project.up().reason()
     assert "secret faulty-hf" in reason
@@ -31,7 +31,7 @@ def test_no_token(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_token_the_hub_refuses(project: Project) -> None:
-    project.stack.workspace.env_vars["HF_TOKEN"] = "hf_wrong"
+    project.environ["HF_TOKEN"] = "hf_wrong"
     reason = project.up().reason()
     assert "token" in reason
     assert "pulumi config set --secret hfToken" in reason
@@ -39,7 +39,7 @@ def test_a_token_the_hub_refuses(project: Project) -> None:
 
 
 def test_a_model_that_does_not_exist(project: Project) -> None:
-    project.stack.workspace.env_vars["HF_TOKEN"] = project.cloud.env["HF_TOKEN"]
+    project.environ["HF_TOKEN"] = project.cloud.env["HF_TOKEN"]
     project.edit_recipe("model", repo="glm-serving/no-such-model")
     reason = project.up().reason()
     assert "glm-serving/no-such-model" in reason

@@ -127,7 +127,7 @@ def test_modal_is_asked_for_its_prices(serving: Project) -> None:
 
 def set_back(project: Project) -> None:
     project.configure("recipe", str(glm(project.folder, "glm-5.1-fp8-b200")))
-    project.stack.remove_config("apiKeyRotation")
+    project.unset("apiKeyRotation")
     project.configure("scaling.maxContainers", "3")
     project.configure("scaling.minContainers", "0")
 

@@ -77,7 +77,7 @@ def test_kill_in_the_middle_of_the_download(project: Project, fetched_before: in
 
 def test_ctrl_c_says_what_goes_on_and_how_to_stop_it(project: Project) -> None:
     project.hub.throttle(1_000_000)  # the job runs until this `up` has found it, however slow this machine is
-    project.stack.cancel()
+    project.pulumi("cancel", "--yes")
     terminal = Terminal(UP, project.folder, {**os.environ, **project.environ})
     wait_for(60, lambda: "weights: attached to the job that is already running" in terminal.printed)
     project.hub.throttle(None)

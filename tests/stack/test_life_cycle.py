@@ -203,8 +203,8 @@ def test_a_schedule_holds_from_the_first_up_on_and_what_it_sets_is_no_drift(proj
 
 
 def test_without_its_schedule_the_app_has_its_configured_scaling(project: Project) -> None:
-    project.stack.remove_config("schedule")
-    project.stack.remove_config("budget")
+    project.unset("schedule")
+    project.unset("budget")
     outcome = project.up()
     assert outcome.steps == {"app": "update", "schedule": "delete", "spend-check": "delete"}, outcome.text
     live = "import modal; print(modal.Cls.from_name('cycle', 'Server')().serve.autoscaler.settings().min_containers)"
@@ -217,7 +217,7 @@ def test_no_secret_is_found_anywhere(project: Project, search: SecretSearch) -> 
     search.add("API key", project.outputs()["apiKey"])
     search.look_at_arguments()
     assert any(b"--served-model-name" in line for line in search.arguments)  # the engine's are among them
-    preview = project.stack.preview(diff=True, color="never").stdout
+    preview = project.preview("--diff")
     assert "14 unchanged" in preview
     logs = project.modal("app", "logs", "cycle", "--tail", "5000")
     assert "server_args=" in logs  # the line that would have shown the key

@@ -92,7 +92,7 @@ def test_an_outage_in_the_refresh_and_no_gpus_for_the_next_version(project: Proj
     faults.rpc("VolumeListFiles2", drop="answer")
     faults.gpus("B200", total=8)
     project.edit_recipe("deadlines", scheduling=1, startup=5, health=4)
-    outcome = project.up(refresh=True)
+    outcome = project.up("--refresh")
     reason = outcome.reason()
     assert "no replica was ready within 6 s, Modal has not even started its container: GPUs of its kind may" in reason
     assert re.search(r"took no traffic and was rolled back: version \d serves", reason), reason
