@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,40 +116,36 @@ def test_trace_of_the_past_and_of_what_comes(cloud: LocalCloud, shown: Installat
     ]
     callers = {record["caller"].split()[0] for record in records(shown, "VolumeCommit")}
     assert callers == {"watched/work"}
+    before = max(record["number"] for record in records(shown, last=1))
     following = subprocess.Popen(
         [sys.executable, "-m", "local", "trace", "-f", "-n", "0", "--rpc", "DictUpdate", "--json"],
         env=cloud.env,
         stdout=subprocess.PIPE,
         text=True,
     )
+    # Again and again: it is not known when the follower has begun to listen.
+    writing = subprocess.Popen([sys.executable, "-c", WRITER], env=cloud.env)
     try:
         assert following.stdout is not None
-        deadline = time.monotonic() + 20
-        before = max(record["number"] for record in records(shown, last=1))
-        while True:  # it is not known when the follower has begun to listen
-            cloud_write(cloud)
-            if time.monotonic() > deadline or _readable(following):
-                break
+        assert select.select([following.stdout], [], [], 60)[0], "the trace shows nothing"
         record = json.loads(following.stdout.readline())
         assert record["number"] > before
         assert (record["caller"], record["rpc"], record["status"]) == ("client", "DictUpdate", "OK")
         assert 0 < record["milliseconds"] < 10_000
         assert set(record) == {"number", "at", "task_id", "rpc", "milliseconds", "status", "caller"}
     finally:
-        following.terminate()
-        following.wait(10)
+        for process in (following, writing):
+            process.terminate()
+            process.wait(10)
 
 
-def cloud_write(cloud: LocalCloud) -> None:
-    import modal
-
-    modal.Dict.from_name("watched-other", create_if_missing=True)["key"] = "a value that is nobody's business"
+WRITER = """
+import modal, time
+other = modal.Dict.from_name("watched-other", create_if_missing=True)
+while True:
+    other["key"] = "a value that is nobody's business"
     time.sleep(0.05)
-
-
-def _readable(process: subprocess.Popen[str]) -> bool:
-    assert process.stdout is not None
-    return bool(select.select([process.stdout], [], [], 0)[0])
+"""
 
 
 def test_nothing_secret_is_shown(cloud: LocalCloud, shown: Installation) -> None:
