@@ -149,7 +149,7 @@ class Project:
         path.write_text(yaml.safe_dump(document))
 
     def configure(self, key: str, value: str) -> None:
-        self.pulumi("config", "set", *(["--path"] if "." in key else []), "--plaintext", "--", key, value)
+        self.pulumi("config", "set", *(["--path"] if "." in key else []), "--plaintext", key, value)
 
     def unset(self, key: str) -> None:
         self.pulumi("config", "rm", key)
