@@ -25,9 +25,9 @@ def new_project(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Makes projects and destroys what they have left when the module is done."""
     made: list[Project] = []
 
-    def make(name: str, base: str = "tiny-glm-local", **environ: str) -> Project:
+    def make(name: str, base: str = "tiny-glm-local", engine_speed: int = 50, **environ: str) -> Project:
         folder: Path = tmp_path_factory.mktemp("project") / name
-        made.append(Project(folder, cloud, name, base, **environ))
+        made.append(Project(folder, cloud, name, base, engine_speed, **environ))
         return made[-1]
 
     yield make

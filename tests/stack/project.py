@@ -116,8 +116,18 @@ class Hub:
 class Project:
     """One stack, its recipe and its state; `up` and friends return what happened."""
 
-    def __init__(self, folder: Path, cloud: Any, name: str, base: str = "tiny-glm-local", **environ: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cloud: Any,
+        name: str,
+        base: str = "tiny-glm-local",
+        engine_speed: int = 10,
+        **environ: str,
+    ) -> None:
+        """With an `engine_speed` of 10, the stand-ins' own, a full `up` leaves time to do something in its middle."""
         self.folder, self.cloud, self.name, self.base = folder, cloud, name, base
+        self._engine_speed = engine_speed
         self.printed: list[str] = []
         """What each `up`, `refresh` and `destroy` has printed."""
         self.hub = Hub(cloud.env["HF_ENDPOINT"])
@@ -140,7 +150,8 @@ class Project:
         self.configure("scaling.scaledownWindow", "300")
 
     def use_recipe(self, **engine_environment: str) -> None:
-        self.configure("recipe", str(write_recipe(self.folder, self.name, self.base, **engine_environment)))
+        environment = {"STANDIN_SPEED": str(self._engine_speed), **engine_environment}
+        self.configure("recipe", str(write_recipe(self.folder, self.name, self.base, **environment)))
 
     def edit_recipe(self, section: str, **changes: Any) -> None:
         path = self.folder / f"{self.name}.yaml"

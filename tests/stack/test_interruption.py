@@ -35,7 +35,7 @@ def providers(project: Project) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def project(new_project: Callable[..., Project]) -> Project:
-    return new_project("killed")
+    return new_project("killed", engine_speed=10)  # slow enough to be interrupted
 
 
 UP = ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs", "--color", "never"]
