@@ -1,17 +1,20 @@
 """The Pulumi program."""
 
 import gc
+import os
 import signal
 
 # What is imported and made here stays until the end: looking through it for garbage, time and again and once more at
 # the exit, would be a third of this program's time in an `up` that changes nothing.
 gc.disable()
 
+# No plugin of pydantic's is wanted, and looking for some reads what every installed package says of itself.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 # When an update fails, Pulumi interrupts this program, and Python would print a KeyboardInterrupt traceback over the
 # one line that tells what went wrong.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import os  # noqa: E402
 import sys  # noqa: E402
 
 import pulumi  # noqa: E402

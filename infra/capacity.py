@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -57,6 +56,8 @@ def _region_problems(values: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown(key: str, name: str, allowed: list[str]) -> str:
+    import difflib  # what is right needs none of it
+
     near = difflib.get_close_matches(name, allowed, 1)
     return (
         f"{key}: found {name!r}, allowed are {', '.join(allowed)} (components/modal_prices.yaml, of "

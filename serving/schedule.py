@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import pairwise
-from statistics import mode
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -116,7 +116,7 @@ class KeepWarm(Data):
         week = timedelta(7)
         pings = list(Cron.parse(self.cron).between(ZoneInfo(self.timezone), start, start + week))
         pauses = [(after - before).total_seconds() for before, after in pairwise(pings)]
-        return mode(pauses) if pauses else week.total_seconds()
+        return Counter(pauses).most_common(1)[0][0] if pauses else week.total_seconds()
 
 
 def month_of(moment: datetime) -> tuple[datetime, datetime]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +107,7 @@ class Catalogue:
         if problem:
             yield f"{flag}: {problem}"
         elif option.built_in and value not in option.built_in and not (option.plugin and option.plugin in flags):
-            close = difflib.get_close_matches(str(value), option.built_in, n=1)
+            close = _closest(str(value), option.built_in, n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
             yield f"{flag}: {self.engine} {self.version} has none called {value!r}{meant}"
 
@@ -145,8 +144,14 @@ class Catalogue:
         if short is not None:
             return f"; did you mean {short.names[0].lstrip('-')}, which has the short name -{name.lstrip('-')}?"
         longer = sorted(full for full in self.by_name if full.startswith(name))
-        close = longer or difflib.get_close_matches(name, self.by_name, n=2, cutoff=0.7)
+        close = longer or _closest(name, self.by_name, n=2, cutoff=0.7)
         return f"; did you mean {' or '.join(full.lstrip('-') for full in close[:3])}?" if close else ""
+
+
+def _closest(word: str, words: Iterable[str], n: int, cutoff: float = 0.6) -> list[str]:
+    import difflib  # what is right needs none of it
+
+    return difflib.get_close_matches(word, words, n, cutoff)
 
 
 def load(engine: str, version: str) -> Catalogue:

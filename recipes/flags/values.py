@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -162,6 +161,8 @@ def _unknown_key(key: str, keys: Mapping[str, Any]) -> str:
 
 
 def _hint(text: str, words: Any) -> str:
+    import difflib  # what is right needs none of it
+
     close = difflib.get_close_matches(text, [str(word) for word in words], n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
