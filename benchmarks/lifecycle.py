@@ -243,7 +243,7 @@ def _job_seconds(cloud: Path, *, since: float) -> dict[str, float]:
 
 def _smoke_test_seconds(project: Project) -> float:
     """From the first request to a stopped app until the last right answer."""
-    resources = project.stack.export_stack().deployment["resources"]
+    resources = json.loads(project.pulumi("stack", "export"))["deployment"]["resources"]
     return float(next(r["outputs"]["seconds"] for r in resources if r["urn"].endswith("::smoke-test")))
 
 
