@@ -7,7 +7,6 @@ of its own: the SDK goes on trying for a minute where Modal cannot be reached.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from components.modal_in_time import NoAnswer, printed_by
 from serving.recipe import Recipe
 from serving.recipe_sections import Data, Prices
 
@@ -59,14 +59,10 @@ def read_rates(listed: Mapping[str, Any], as_of: str) -> Rates:
 
 def ask_modal(seconds: float = 15) -> Rates | str:
     """Modal's prices, or in a few words why there are none. Needs a Modal token."""
-    command = [sys.executable, "-m", "components.modal_rates"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return f"Modal did not answer within {seconds:g} s"
-    if asked.returncode != 0:
-        return (asked.stderr.strip().splitlines() or ["Modal could not be asked"])[-1]
-    return Rates.model_validate_json(asked.stdout)
+        return Rates.model_validate_json(printed_by("components.modal_rates", seconds=seconds))
+    except NoAnswer as error:
+        return str(error)
 
 
 def rates_from(environ: Mapping[str, str] = os.environ) -> Rates | None:

@@ -7,13 +7,13 @@ process of its own, since the SDK goes on trying for a minute where Modal cannot
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from components.modal_in_time import NoAnswer, printed_by
 from serving.apps.owner import STACK_TAG
 
 PROJECT = "glm-serving"
@@ -34,14 +34,11 @@ class Bill:
 
 def ask_modal(stack: str, start: datetime, end: datetime, seconds: float = 15) -> Bill | str:
     """The bill, or in a few words why there is none. Needs a Modal token that may read the workspace's bill."""
-    command = [sys.executable, "-m", "infra.costs.bill", stack, start.isoformat(), end.isoformat()]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return f"Modal did not answer within {seconds:g} s"
-    if asked.returncode != 0:
-        return (asked.stderr.strip().splitlines() or ["Modal could not be asked"])[-1]
-    return Bill(start, end, json.loads(asked.stdout))
+        printed = printed_by("infra.costs.bill", stack, start.isoformat(), end.isoformat(), seconds=seconds)
+    except NoAnswer as error:
+        return str(error)
+    return Bill(start, end, json.loads(printed))
 
 
 def by_app(rows: Iterable[Any], stack: str) -> dict[str, float]:

@@ -6,18 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.review.events import STACK_TYPE
+from infra.review.events import KINDS, STACK_TYPE
 
 DEPLOYED, DRIFTED, INTERRUPTED = "deployed", "drifted", "interrupted"
-_PLANNED = {
-    "create": "create",
-    "update": "update",
-    "replace": "replace",
-    "create-replacement": "replace",
-    "delete-replaced": "replace",
-    "delete": "delete",
-    "same": DEPLOYED,
-}
+_PLANNED = {**KINDS, "same": DEPLOYED}
 _NOT_DRAWN = ("pulumi:pulumi:Stack", "pulumi:providers:")
 Document = Mapping[str, Any]
 

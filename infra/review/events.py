@@ -14,7 +14,7 @@ from typing import Any
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """Stands for a value that a preview cannot know."""
 STACK_TYPE = "glm-serving:index:LlmStack"
-_KINDS = {
+KINDS = {
     "create": "create",
     "update": "update",
     "replace": "replace",
@@ -80,7 +80,7 @@ def read_events(lines: Iterable[str]) -> Preview:
 
 
 def _note_step(metadata: dict[str, Any], steps: dict[str, Step]) -> None:
-    kind, urn = _KINDS.get(metadata["op"]), metadata["urn"]
+    kind, urn = KINDS.get(metadata["op"]), metadata["urn"]
     if kind is None or "pulumi:providers:" in urn or metadata["type"] in ("pulumi:pulumi:Stack", STACK_TYPE):
         return
     step = steps.setdefault(urn, Step(urn.rsplit("::", 1)[1], kind))
