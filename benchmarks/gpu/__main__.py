@@ -32,6 +32,9 @@ def main() -> None:
     phases.add_parser(
         "again", help="ours with what its first start left in home and temporary folder; scheduler killed"
     )
+    phases.add_parser(
+        "turns", help="bare and ours one after another, each beside the next: steady speed; scheduler killed"
+    )
     fault = phases.add_parser("faults", help="what breaks on purpose; all of it, or those named")
     fault.add_argument("names", nargs="*", choices=[[], *faults.FAULTS])
     phases.add_parser("triage", help="serving.log_triage over all logs; the key looked for in them")
@@ -58,6 +61,8 @@ def main() -> None:
             compare.start_ours(bench)
         case "again":
             compare.start_again(bench)
+        case "turns":
+            compare.start_in_turns(bench)
         case "faults":
             faults.run(bench, arguments.names)
         case "triage":

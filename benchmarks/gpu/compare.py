@@ -1,5 +1,5 @@
 """Ours and the stock way, each with the machine to itself: time to ready, the first requests. Then steady speed through
-the supervisor beside the same engine without it."""
+the supervisor beside the same engine without it, once or with one server of each kind after another."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.gpu.faults import scheduler_killed, sigterm_under_load
 from benchmarks.gpu.load import Target, all_at_once, mixed_sizes, one_after_the_other
 from benchmarks.gpu.record import own_metrics, record
 from benchmarks.gpu.secrecy import ArgumentsWatch, engine_environments_with
-from benchmarks.gpu.servers import Ours, bare_server, files_outside, left_outside, stock_server
-from benchmarks.gpu.steady import steady
+from benchmarks.gpu.servers import Ours, Plain, bare_server, files_outside, left_outside, stock_server
+from benchmarks.gpu.steady import FEWER_TURNS, TURNS, pooled, steady
 from serving.kernel_proof import changes
 from serving.manifest import sha256_of
 
@@ -37,7 +37,7 @@ def start_ours(bench: Bench) -> None:
         with bare_server(bench, port=bench.recipe.port + 100) as bare:
             found = {"ready": bare.wait_ready(), **_first_requests(bench, bare.name, bare.target, 30_000, kernels)}
             bench.save("bare", found)
-            for figures in steady({"bare": bare.target, "ours": ours.target}):
+            for figures in steady({"bare": bare.target, "ours": ours.target}, TURNS):
                 bench.save("steady", figures)
             text, lines = own_metrics(ours.target)
             (bench.results / "metrics.txt").write_text(text, encoding="utf-8")
@@ -60,6 +60,44 @@ def start_again(bench: Bench) -> None:
         after = {where: sha256_of(path) for where, path in files_outside(bench, "ours").items()}
         bench.save("again", {**result, "files_before": len(before), "new_or_changed": changes(before, after)})
         bench.save("fault-scheduler-killed", scheduler_killed(ours))
+
+
+def start_in_turns(bench: Bench, servers: int = 4) -> None:
+    """Bare and ours one after another, each measured beside the one before it and the one after it: what differs
+    between processes of one kind is not taken for the supervisor's. All have what the first start of ours left in its
+    home and temporary folder, so Inductor's tuning is the same. Each of ours ends with its scheduler killed."""
+    kinds: dict[str, str] = {}
+    comparisons: list[dict[str, Any]] = []
+    before: Ours | Plain | None = None
+    try:
+        for number in range(servers):
+            kind = "ours" if number % 2 else "bare"
+            server: Ours | Plain
+            if kind == "ours":
+                server = Ours(bench, f"ours-{number}", machine_of="ours")
+            else:
+                server = bare_server(bench, port=bench.recipe.port + 100, name=f"bare-{number}", machine_of="ours")
+            kinds[server.name] = kind
+            ready = server.wait_ready()
+            if before:
+                targets = {before.name: before.target, server.name: server.target}
+                *_, figures = steady(targets, FEWER_TURNS)
+                comparisons.append(figures)
+                bench.save("in-turns", {"comparisons": comparisons, "pooled": pooled(comparisons, kinds)})
+                _end(bench, before)
+            bench.save(f"ready-{server.name}", ready)
+            before = server
+        assert before
+        _end(bench, before)
+    finally:
+        if before:
+            before.kill()
+
+
+def _end(bench: Bench, server: Ours | Plain) -> None:
+    if isinstance(server, Ours):
+        bench.save("fault-scheduler-killed", scheduler_killed(server))
+    server.kill()
 
 
 def _first_requests(bench: Bench, name: str, target: Target, seed: int, kernels: Path) -> dict[str, Any]:

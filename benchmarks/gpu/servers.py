@@ -133,11 +133,15 @@ class Ours(Server):
 class Plain(Server):
     """`sglang.launch_server` with the same flags: no supervisor, no gate, no key. `variables`: its caches, mostly."""
 
-    def __init__(self, bench: Bench, name: str, *, port: int, variables: dict[str, str]) -> None:
+    def __init__(
+        self, bench: Bench, name: str, *, port: int, variables: dict[str, str], machine_of: str | None = None
+    ) -> None:
+        """`machine_of`: as of `Ours`."""
         recipe = bench.recipe.model_copy(update={"port": port})
         argv = sglang.launch_command(recipe, bench.commit)
         assert argv[2] == "sglang.launch_server", argv
-        super().__init__(bench, name, argv, {**fresh_machine(bench, name), **variables}, port)
+        machine = fresh_machine(bench, machine_of or name, emptied=machine_of is None)
+        super().__init__(bench, name, argv, {**machine, **variables}, port)
 
     def wait_ready(self, timeout: float = 500) -> dict[str, Any]:
         """Until /health answers 200, as any deployment waits."""
@@ -160,10 +164,11 @@ def stock_server(bench: Bench, *, kernels: Path, port: int) -> Plain:
     return Plain(bench, "stock", port=port, variables=variables)
 
 
-def bare_server(bench: Bench, *, port: int) -> Plain:
+def bare_server(bench: Bench, *, port: int, name: str = "bare", machine_of: str | None = None) -> Plain:
     """With our artifact and our engine's environment: what differs from ours is the supervisor and the gate alone."""
     path = bench.recipe.kernel_path(bench.kernel_key)
-    return Plain(bench, "bare", port=port, variables=sglang.engine_environment(bench.recipe, path, proven=True))
+    variables = sglang.engine_environment(bench.recipe, path, proven=True)
+    return Plain(bench, name, port=port, variables=variables, machine_of=machine_of)
 
 
 def fresh_machine(bench: Bench, name: str, *, emptied: bool = True) -> dict[str, str]:
