@@ -29,7 +29,7 @@ from serving.redaction import Redactor
 from serving.side_check import SideCheck
 from serving.start_phases import WARM_UP, StartPhases, ready_line
 from serving.verify import check_kernels, check_weights, find_kernels, find_weights
-from serving.warmup import LONGEST_OF_BATCH, ask_all_sizes, warm_up
+from serving.warmup import LONGEST_OF_BATCH, ask_all_sizes, freeze_garbage, warm_up
 
 _WARM_BATCHES = (8,)
 """Requests at once in the warm-up: enough for the kernels of larger batches, few enough not to delay a warm start."""
@@ -283,6 +283,7 @@ class Supervisor:
             if engine.exited.wait(timeout=10 if "connection lost" in str(sys.exc_info()[1]) else 0):
                 raise why_it_died(engine, self._module.TITLE, "warming up") from None
             raise
+        freeze_garbage(self._recipe, api_key=self._api_key, out=self._say)
 
     def _ended_badly(self) -> None:
         self._clean_up()

@@ -120,6 +120,23 @@ def warm_up(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None
         out(f"[warmup] {number}/{len(requests)} {warmup.name}: {time.monotonic() - started:.1f} s")
 
 
+def freeze_garbage(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None:
+    """Python's collector, looking through all that the engine's start has made, stops it for 0.35 s amid somebody's
+    request (measured, H200, docs/gpu.md). An engine that can't leave that out serves all the same."""
+    path = recipe.engine_module.FREEZE_PATH
+    if not path:
+        return
+    try:
+        answer = request(recipe.port, "POST", path, api_key=api_key, timeout=recipe.deadlines.warmup_request)
+        problem = "" if answer.status == 200 else f"HTTP {answer.status}"
+    except (OSError, http.client.HTTPException) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        out(
+            f"[warmup] POST {path}: {problem}; requests may wait some tenths of a second now and then for its collector"
+        )
+
+
 class _Words:
     """How many words make a prompt of so many tokens: learnt from what the engine counted, template included."""
 

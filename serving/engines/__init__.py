@@ -27,6 +27,9 @@ class EngineModule(Protocol):
     """The counter of answered requests, one sample per label."""
     READY_LINE: re.Pattern[str]
     """The line after which the health endpoint is worth asking at once."""
+    FREEZE_PATH: str
+    """POST here once it is warm keeps its processes' garbage collection off what the start has made; empty where an
+    engine sees to that itself."""
     PHASE_LINES: Sequence[tuple[str, re.Pattern[str]]]
     """Phases of a start after `load`, each with the line that it begins with, in their order."""
     COMPILING_LINE: re.Pattern[str]

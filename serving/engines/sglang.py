@@ -16,6 +16,7 @@ HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 REQUESTS_METRIC = "sglang:num_requests_total"
 READY_LINE = re.compile(r"The server is fired up and ready to roll")
+FREEZE_PATH = "/freeze_gc"
 # 0.5.10: "Capture cuda graph begin.", 0.5.16: "Capture target verify CUDA graph begin."
 PHASE_LINES = (
     (GRAPHS, re.compile(r"Capture (?:[\w-]+ )*cuda graph begin", re.IGNORECASE)),

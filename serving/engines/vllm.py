@@ -16,6 +16,7 @@ HEALTH_PATH = "/health"
 METRICS_PATH = "/metrics"
 REQUESTS_METRIC = "vllm:request_success_total"
 READY_LINE = re.compile(r"Application startup complete")
+FREEZE_PATH = ""
 # After the weights: the profile run, torch.compile and CUDA graphs where they are used, the KV cache.
 PHASE_LINES = (
     (GRAPHS, re.compile(r"Model loading took ")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 import traceback
@@ -54,6 +55,7 @@ class Endpoints:
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/completions": ("POST", self._completions),
             "/generate": ("POST", self._generate),
+            "/freeze_gc": ("GET, POST", self._freeze_gc),
         }
         if args.enable_metrics:
             self._routes["/metrics"] = ("GET", self._metrics_text)
@@ -74,10 +76,10 @@ class Endpoints:
             return self._model(path.removeprefix("/v1/models/"))
         if path not in self._routes:
             return json_response({"detail": "Not Found"}, 404)
-        method, handler = self._routes[path]
+        methods, handler = self._routes[path]
         # FastAPI's routes know no HEAD of their own; the metrics are an application that takes any method.
-        if request.method != method and path != "/metrics":
-            return json_response({"detail": "Method Not Allowed"}, 405, allow=method)
+        if request.method not in methods.split(", ") and path != "/metrics":
+            return json_response({"detail": "Method Not Allowed"}, 405, allow=methods)
         try:
             return await handler(request)
         except validation.TooLongForThePool as refusal:
@@ -110,6 +112,15 @@ class Endpoints:
         except TimeoutError:
             return Response(503)
         return Response(200)
+
+    async def _freeze_gc(self, request: Request) -> Response:
+        before = gc.get_count()
+        gc.freeze()
+        counts = ", ".join(
+            f"gen{n}: {count}->{now}" for n, (count, now) in enumerate(zip(before, gc.get_count(), strict=True))
+        )
+        log(f"Freezing GC in Tokenizer Manager process. {counts}")
+        return Response(200, b"Garbage collection frozen.\n")
 
     async def _metrics_text(self, request: Request) -> Response:
         return Response(
