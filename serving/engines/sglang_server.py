@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from serving.engines.sglang import UNSERVABLE
+from serving.warmup import CHAT_PATH
 
+COMPLETIONS_PATH = "/v1/completions"
 _SERVER = "sglang.srt.entrypoints.http_server"
 
 
@@ -59,7 +61,23 @@ def guard(app: object) -> None:
     def key() -> str | None:
         return getattr(getattr(app, "server_args", None), "api_key", None)
 
-    app.build_middleware_stack = lambda: Gate(build(), api_key=key)  # type: ignore[attr-defined]
+    def build_behind_the_gate() -> Gate:
+        put_first(app, (CHAT_PATH, COMPLETIONS_PATH))
+        return Gate(build(), api_key=key)
+
+    app.build_middleware_stack = build_behind_the_gate  # type: ignore[attr-defined]
+
+
+def put_first(app: object, paths: Sequence[str]) -> None:
+    """Has the app's routes of these paths tried before all others; none of SGLang's shares a path with another.
+
+    FastAPI goes through the routes one after another, and SGLang's check of the key does so once more. Chats are the
+    58th of 80: 336 µs a request instead of 100 (0.5.16's routes and check, fastapi 0.165 on a slow core), and where 32
+    come at once, the last waits for all of them.
+    """
+    routes = getattr(getattr(app, "router", None), "routes", None)
+    if isinstance(routes, list):
+        routes.sort(key=lambda route: getattr(route, "path", None) not in paths)
 
 
 def _refused(name: str) -> str | None:

@@ -229,7 +229,12 @@ FAKE_SGLANG = {
     "sglang/srt/__init__.py": "",
     "sglang/srt/entrypoints/__init__.py": "",
     "sglang/srt/entrypoints/http_server.py": (
-        "class App:\n    def build_middleware_stack(self):\n        return 'all of the middleware'\napp = App()\n"
+        "import types\n"
+        "class App:\n"
+        "    router = types.SimpleNamespace(routes=[types.SimpleNamespace(path=path) for path in\n"
+        "        ('/health', '/metrics', '/v1/completions', '/v1/chat/completions', '/v1/models')])\n"
+        "    def build_middleware_stack(self):\n        return 'all of the middleware'\n"
+        "app = App()\n"
     ),
     "sglang/launch_server.py": (
         "import multiprocessing as mp, sys, types\n"
@@ -240,6 +245,7 @@ FAKE_SGLANG = {
         "    app.server_args = types.SimpleNamespace(api_key='the-key')\n"
         "    gate = app.build_middleware_stack()\n"
         "    print(type(gate).__name__, gate._api_key(), 'before', gate.app, sys.argv[1:], __spec__.name)\n"
+        "    print(*(route.path for route in app.router.routes))\n"
         "    queue = mp.get_context('spawn').Queue()\n"
         "    process = mp.get_context('spawn').Process(target=child, args=(queue,))\n"
         "    process.start(); process.join()\n"
@@ -263,7 +269,8 @@ def test_sglangs_server_runs_as_itself_behind_the_gate(tmp_path: Path) -> None:
     assert done.returncode == 7, done.stderr
     asked = "Gate the-key before all of the middleware"
     assert done.stdout.splitlines()[0] == f"{asked} ['--tp', '8'] sglang.launch_server"
-    assert done.stdout.splitlines()[1].startswith("0 ")
+    assert done.stdout.splitlines()[1] == "/v1/completions /v1/chat/completions /health /metrics /v1/models"
+    assert done.stdout.splitlines()[2].startswith("0 ")
 
 
 @pytest.mark.parametrize(
