@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from serving.recipe_sections import Data
+from serving.yaml_file import read_yaml
 
 
 class RegionKind(Data):
@@ -50,7 +51,4 @@ class ModalPrices(Data):
 
 @functools.cache
 def modal_prices() -> ModalPrices:
-    import yaml
-
-    path = Path(__file__).with_suffix(".yaml")
-    return ModalPrices.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return ModalPrices.model_validate(read_yaml(Path(__file__).with_suffix(".yaml")))

@@ -9,6 +9,7 @@ import yaml
 
 from infra.configuration import Configuration, describe
 from infra.settings import Settings, load_settings
+from serving.yaml_file import read_yaml
 
 
 class StackFileError(Exception):
@@ -19,7 +20,7 @@ def settings_of(stack: str, folder: Path) -> Settings:
     """Of `Pulumi.<stack>.yaml` there; secrets are left out. Raises StackFileError or SettingsError."""
     path = folder / f"Pulumi.{stack}.yaml"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = read_yaml(path) or {}
         config = document.get("config") or {}
     except OSError:
         known = ", ".join(sorted(file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml"))) or "none"

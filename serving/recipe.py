@@ -30,6 +30,7 @@ from serving.recipe_sections import (
     Volumes,
     Warmup,
 )
+from serving.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from serving.engines import EngineModule
@@ -254,8 +255,6 @@ def kernel_key(recipe: Recipe, commit: str) -> str:
 
 def load_recipe(path: Path) -> Recipe:
     """Reads one recipe file, whose stem is its name. Raises pydantic.ValidationError, OSError or yaml.YAMLError."""
-    import yaml
-
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document = read_yaml(path)
     document = document if isinstance(document, dict) else {}
     return Recipe.model_validate({"name": path.stem, **document}, by_alias=True, by_name=False)

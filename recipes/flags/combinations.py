@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal
 
 from recipes.flags.catalogue import FOLDER, Catalogue, FlagValue
+from serving.yaml_file import read_yaml
 
 RULES = FOLDER / "known_broken.yaml"
 
@@ -89,9 +90,8 @@ def rules() -> tuple[Rule, ...]:
 
 @cache
 def _document() -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    document: dict[str, Any] = read_yaml(RULES)
+    return document
 
 
 def _apply(
