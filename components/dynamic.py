@@ -6,8 +6,6 @@ A provider class must stay importable and hold no instance state: Pulumi then ke
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -16,6 +14,7 @@ from pulumi.dynamic import ConfigureRequest, DiffResult, ResourceProvider
 from pulumi.output import Unknown
 
 from components import interruption
+from components.garbage import collect_rarely
 
 Properties = dict[str, Any]
 R = TypeVar("R")
@@ -36,10 +35,7 @@ class Provider(ResourceProvider):
         # Pulumi shows a provider's exception with its whole traceback; without frames one line is left. This must
         # not happen at import: the Pulumi program imports this module too, and its preview would hang for ever.
         sys.tracebacklimit = 0
-        # The Modal SDK is loaded and kept: looking through it for garbage while it loads, and once more at the exit,
-        # would be half of what an `up` that only scales takes longer than one that does nothing.
-        gc.set_threshold(50_000)
-        atexit.register(gc.freeze)
+        collect_rarely()
         interruption.listen()
 
 

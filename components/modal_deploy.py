@@ -11,6 +11,7 @@ import json
 import sys
 
 from components.dynamic import DeploymentError
+from components.garbage import collect_rarely
 from components.modal_api import explained, find_app, one_line
 
 
@@ -30,6 +31,7 @@ def deploy(module: str, environment: str, strategy: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     answer = deploy(*sys.argv[1:])
     print(json.dumps(answer))
     sys.exit("error" in answer)

@@ -13,6 +13,7 @@ from tests.local_cloud import REPOSITORY
 pytestmark = pytest.mark.cloud
 
 
+@pytest.mark.long
 def test_every_call_ends_right_or_with_a_documented_error() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.chaos", "--calls", "40", "--parallel", "8", "--kills", "0.05", "--json"],

@@ -15,6 +15,7 @@ from benchmarks.lifecycle import Ratio
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.cloud
 def test_a_download_is_compared_with_a_plain_one(tmp_path: Path) -> None:
     options = ["--only", "download", "--rounds", "1", "--link", "3", "--json", str(tmp_path / "raw.json")]

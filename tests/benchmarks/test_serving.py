@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -33,6 +35,7 @@ def test_a_short_run_prints_the_table_and_ends_well() -> None:
     assert done.stdout.endswith("good enough\n")
 
 
+@pytest.mark.long
 def test_a_ratio_below_the_minimum_is_a_failure() -> None:
     # Nothing is a hundred times better than itself.
     done = run(minimum="100")

@@ -73,6 +73,7 @@ print(json.dumps(lost))
 """
 
 
+@pytest.mark.long
 def test_kills_at_random_moments_lose_nothing(own_cloud: LocalCloud, tmp_path: Path) -> None:
     cloud, dice = own_cloud, random.Random(8)
     cloud.modal("deploy", "-m", "tests.modal_cloud.apps.durable_app")

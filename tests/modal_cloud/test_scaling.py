@@ -151,11 +151,11 @@ def test_requests_under_way_end_in_peace(app: WebApp) -> None:
     eventually(lambda: answers(url["server"]))
     ask(url["web"])
     with ThreadPoolExecutor(2) as pool:
-        slow = [pool.submit(ask, url[ingress], "/slow?seconds=5") for ingress in url]
+        slow = [pool.submit(ask, url[ingress], "/slow?seconds=10") for ingress in url]
         time.sleep(0.3)
         app.deploy(version="2", min=1)
         for ingress in url:
-            eventually(lambda ingress=ingress: answers(url[ingress])["version"] == "2", within=4.5)
+            eventually(lambda ingress=ingress: answers(url[ingress])["version"] == "2", within=9)
         assert [each.result()["version"] for each in slow] == ["1", "1"]
 
 

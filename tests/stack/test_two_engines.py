@@ -73,6 +73,7 @@ def test_another_flag_is_another_release_of_vllm_and_no_request_is_lost(vllm: Pr
     assert before not in names()
 
 
+@pytest.mark.long
 def test_other_gpus_get_other_kernels_and_the_same_weights_while_the_stack_serves(sglang: Project) -> None:
     fetched, key = sglang.hub.shard_bytes(), sglang.outputs()["kernelKey"]
     assert key.startswith("sm100-")
