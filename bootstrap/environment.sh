@@ -24,17 +24,19 @@ python="$(find_python)"
 echo "environment: creating .venv with $("$python" --version) …"
 if [ ! -x .venv/bin/python ]; then "$python" -m venv .venv; fi
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
+# As a folder on the search path: setuptools' other way is a module that each start of Python loads, 13 ms a time.
+editable=(--config-settings editable_mode=compat --editable .)
 with_uv() {
   pip install "uv==$UV_VERSION" &&
     .venv/bin/uv pip sync --quiet --system-certs --require-hashes --compile-bytecode --python .venv/bin/python \
       requirements.lock &&
-    .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python --no-deps --editable .
+    .venv/bin/uv pip install --quiet --system-certs --python .venv/bin/python --no-deps "${editable[@]}"
 }
 # uv is ten times as fast, but does not know the index and certificates that pip was configured with. Like pip it compiles
 # what it installs: where PYTHONDONTWRITEBYTECODE is set, every `pulumi up` would do that again.
 if ! with_uv 2>.venv/uv.log; then
   echo "environment: uv could not do it ($(tail -n 1 .venv/uv.log)), trying pip …"
-  if ! pip install --require-hashes --no-deps --requirement requirements.lock || ! pip install --no-deps --editable .; then
+  if ! pip install --require-hashes --no-deps --requirement requirements.lock || ! pip install --no-deps "${editable[@]}"; then
     echo "error: the packages of requirements.lock could not be installed (see above); check that pip reaches its index, then run make again" >&2
     exit 1
   fi
