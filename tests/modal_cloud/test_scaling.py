@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
+import aiohttp
 import modal
 import pytest
 import requests
@@ -51,6 +54,45 @@ class Traffic:
             if response.status_code == 200:
                 self.versions.append(response.json()["version"])
             time.sleep(0.05)
+
+
+class Arrivals:
+    """So many requests a second, whether or not earlier ones have been answered; keeps status and version of each."""
+
+    def __init__(self, url: str, per_second: int) -> None:
+        self.url, self.per_second = url, per_second
+        self.codes: list[int | str] = []
+        self.versions: list[str] = []
+        self.seconds = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> Arrivals:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        began = time.monotonic()
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            for number in itertools.count(1):
+                if self._over.is_set():
+                    break
+                group.create_task(self._ask(session))
+                await asyncio.sleep(began + number / self.per_second - time.monotonic())
+            self.seconds = time.monotonic() - began
+
+    async def _ask(self, session: aiohttp.ClientSession) -> None:
+        try:
+            async with session.get(self.url) as response:
+                self.codes.append(response.status)
+                if response.status == 200:
+                    self.versions.append((await response.json())["version"])
+        except aiohttp.ClientError as error:
+            self.codes.append(repr(error))
 
 
 def printed(app: WebApp) -> str:
@@ -142,6 +184,23 @@ def test_only_a_version_that_gets_ready_takes_over(app: WebApp, ingress: str, fa
     assert traffic.versions == sorted(traffic.versions), "once the new version answers, the old one doesn't any more"
     assert set(traffic.versions) == {"1", "2"}
     number_of(app, 1)
+
+
+@BOTH
+def test_no_request_of_50_a_second_fails_while_another_version_takes_over(app: WebApp, ingress: str) -> None:
+    declared = {"min": 2, "max": 2, "ingresses": [ingress]}
+    app.deploy(**declared)
+    url = app.url(ingress)
+    eventually(lambda: answers(url))
+    number_of(app, 2)
+    with Arrivals(url, per_second=50) as arrivals:
+        eventually(lambda: len(arrivals.versions) > 50)
+        app.deploy(version="2", **declared)
+        eventually(lambda: arrivals.versions[-1] == "2")
+        eventually(lambda: arrivals.versions[-100:] == ["2"] * 100)
+    assert set(arrivals.codes) == {200}, arrivals.codes
+    assert set(arrivals.versions) == {"1", "2"}
+    assert len(arrivals.codes) > 0.9 * 50 * arrivals.seconds
 
 
 def test_requests_under_way_end_in_peace(app: WebApp) -> None:

@@ -31,7 +31,7 @@ class _OneConnection(BaseConnector):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(force_close=True)
-        self._connection = connection
+        self._connection: socket.socket | None = connection
 
     async def _create_connection(
         self,
@@ -39,7 +39,11 @@ class _OneConnection(BaseConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> ResponseHandler:
-        _, protocol = await self._loop.create_connection(self._factory, sock=self._connection)
+        connection, self._connection = self._connection, None
+        if connection is None:
+            # aiohttp repeats a GET whose connection ended without an answer.
+            raise aiohttp.ServerDisconnectedError("it closed the connection")
+        _, protocol = await self._loop.create_connection(self._factory, sock=connection)
         return protocol
 
 

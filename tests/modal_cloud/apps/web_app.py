@@ -75,7 +75,7 @@ if "server" in DECLARED["ingresses"]:
         port=8000,
         unauthenticated=DECLARED.get("open", True),
         startup_timeout=DECLARED.get("startup", 20),
-        exit_grace_period=5,
+        exit_grace_period=15,
         target_concurrency=DECLARED.get("target"),
         max_concurrency=DECLARED.get("most"),
         scaleup_window=DECLARED.get("scaleup"),
