@@ -81,3 +81,26 @@ def test_an_engine_that_counts_nothing_is_asked_all_the_same(stack: Stack, monke
     monkeypatch.setattr(warmup, "request", engine)
     ask(stack, 2)
     assert len(engine.asked) == len(warmup.PROMPT_SIZES) + 4
+
+
+def test_the_engine_freezes_its_heap_and_serves_on_where_it_cannot(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def answers(status: int) -> None:
+        def engine(port: int, method: str, path: str, **_: Any) -> Answer:
+            asked.append((method, path))
+            return Answer(status, b"")
+
+        monkeypatch.setattr(warmup, "request", engine)
+
+    said: list[str] = []
+    answers(200)
+    warmup.freeze_garbage(stack.recipe, api_key="", out=said.append)
+    assert (asked, said) == ([("POST", "/freeze_gc")], [])
+    answers(404)
+    warmup.freeze_garbage(stack.recipe, api_key="", out=said.append)
+    assert said == [
+        "[warmup] POST /freeze_gc: HTTP 404; requests may wait some tenths of a second now and then for its collector"
+    ]
