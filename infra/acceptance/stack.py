@@ -19,6 +19,7 @@ import yaml
 from infra.settings import RECIPES, Settings, load_settings
 
 ANSWER_SECONDS = 1200.0
+CLIENTS = 2
 
 
 class Rejected(Exception):
@@ -184,7 +185,7 @@ class Stack:
 
     @contextmanager
     def asked_meanwhile(self) -> Iterator[list[str]]:
-        """Two clients that ask without a pause, with the key of this moment; yields statuses and errors."""
+        """So many clients that ask without a pause, with the key of this moment; yields statuses and errors."""
         import requests
 
         outputs, over, seen = self.outputs(), threading.Event(), list[str]()
@@ -199,7 +200,7 @@ class Stack:
                 except requests.RequestException as error:
                     seen.append(type(error).__name__)
 
-        clients = [threading.Thread(target=client, daemon=True) for _ in range(2)]
+        clients = [threading.Thread(target=client, daemon=True) for _ in range(CLIENTS)]
         for thread in clients:
             thread.start()
         try:
