@@ -121,8 +121,8 @@ def warm_up(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None
 
 
 def freeze_garbage(recipe: Recipe, *, api_key: str, out: LineSink = print_line) -> None:
-    """Python's collector, looking through all that the engine's start has made, stops it for 0.35 s amid somebody's
-    request (measured, H200, docs/gpu.md). An engine that can't leave that out serves all the same."""
+    """Python's collector, looking through the million objects that an engine's start has made, stops it for tenths of a
+    second amid somebody's request (docs/gpu.md). An engine that can't leave them out serves all the same."""
     path = recipe.engine_module.FREEZE_PATH
     if not path:
         return
