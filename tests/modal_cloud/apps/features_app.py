@@ -23,6 +23,7 @@ async def add(x: int, y: int = 1) -> int:
 def letters(word: str):
     yield from word
     if word == "bad":
+        time.sleep(1)  # the SDK takes the letters and the call's end from two streams: what comes after the end is lost
         raise ValueError("no more letters")
 
 
