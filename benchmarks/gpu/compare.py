@@ -3,6 +3,7 @@ the supervisor beside the same engine without it, once or with one server of eac
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,29 +70,25 @@ def start_in_turns(bench: Bench, servers: int = 4) -> None:
     kinds: dict[str, str] = {}
     comparisons: list[dict[str, Any]] = []
     before: Ours | Plain | None = None
-    try:
+    with ExitStack() as started:
         for number in range(servers):
-            kind = "ours" if number % 2 else "bare"
             server: Ours | Plain
-            if kind == "ours":
+            if number % 2:
                 server = Ours(bench, f"ours-{number}", machine_of="ours")
             else:
                 server = bare_server(bench, port=bench.recipe.port + 100, name=f"bare-{number}", machine_of="ours")
-            kinds[server.name] = kind
-            ready = server.wait_ready()
+            started.enter_context(server)
+            kinds[server.name] = "ours" if isinstance(server, Ours) else "bare"
+            bench.save(f"ready-{server.name}", server.wait_ready())
             if before:
                 targets = {before.name: before.target, server.name: server.target}
                 *_, figures = steady(targets, FEWER_TURNS)
                 comparisons.append(figures)
                 bench.save("in-turns", {"comparisons": comparisons, "pooled": pooled(comparisons, kinds)})
                 _end(bench, before)
-            bench.save(f"ready-{server.name}", ready)
             before = server
-        assert before
-        _end(bench, before)
-    finally:
         if before:
-            before.kill()
+            _end(bench, before)
 
 
 def _end(bench: Bench, server: Ours | Plain) -> None:
