@@ -162,6 +162,7 @@ FEATURES: dict[str, list[Feature]] = {
         _f(
             "min, max and buffer containers, scale-down window",
             YES,
+            "test_scale_to_zero::test_from_none_to_three_under_load_and_back_to_none",
             "test_scaling::test_web_scales_up_with_demand_and_down_to_zero",
             "test_scaling_rules::test_containers_for_a_demand",
         ),

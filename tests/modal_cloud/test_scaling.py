@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
-import aiohttp
 import modal
 import pytest
 import requests
 
 from tests.local_cloud import LocalCloud
+from tests.modal_cloud.arrivals import Arrivals
 from tests.modal_cloud.web_apps import WebApp, answers, ask, eventually, number_of
 
 pytestmark = pytest.mark.cloud
@@ -54,45 +52,6 @@ class Traffic:
             if response.status_code == 200:
                 self.versions.append(response.json()["version"])
             time.sleep(0.05)
-
-
-class Arrivals:
-    """So many requests a second, whether or not earlier ones have been answered; keeps status and version of each."""
-
-    def __init__(self, url: str, per_second: int) -> None:
-        self.url, self.per_second = url, per_second
-        self.codes: list[int | str] = []
-        self.versions: list[str] = []
-        self.seconds = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-
-    def __enter__(self) -> Arrivals:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    async def _run(self) -> None:
-        began = time.monotonic()
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-            for number in itertools.count(1):
-                if self._over.is_set():
-                    break
-                group.create_task(self._ask(session))
-                await asyncio.sleep(began + number / self.per_second - time.monotonic())
-            self.seconds = time.monotonic() - began
-
-    async def _ask(self, session: aiohttp.ClientSession) -> None:
-        try:
-            async with session.get(self.url) as response:
-                self.codes.append(response.status)
-                if response.status == 200:
-                    self.versions.append((await response.json())["version"])
-        except aiohttp.ClientError as error:
-            self.codes.append(repr(error))
 
 
 def printed(app: WebApp) -> str:

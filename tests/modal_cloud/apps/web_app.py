@@ -53,7 +53,7 @@ class Backend:
 if "web" in DECLARED["ingresses"]:
 
     @app.cls(**SHARED, timeout=60, startup_timeout=DECLARED.get("startup", 20))
-    @modal.concurrent(max_inputs=DECLARED.get("at_once", 4))
+    @modal.concurrent(max_inputs=DECLARED.get("at_once", 4), target_inputs=DECLARED.get("target"))
     class Web(Backend):
         @modal.enter()
         def enter(self) -> None:
