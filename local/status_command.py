@@ -104,6 +104,12 @@ def _dict(record: dict[str, Any]) -> str:
     return f"{record['name'] or record['id']}{environment}: {record['entries']} entries"
 
 
+def _queue(queue: dict[str, Any]) -> str:
+    environment = "" if queue["environment"] == "main" else f" in {queue['environment']}"
+    of = f" in {queue['partitions']} partitions" if queue["partitions"] > 1 else ""
+    return f"{queue['name'] or queue['id']}{environment}: {queue['items']} item(s){of}"
+
+
 def _gpu(gpu: dict[str, Any]) -> str:
     of = "" if gpu["total"] is None else f" of {gpu['total']}"
     waiting = f", {gpu['waiting']} container(s) wait" if gpu["waiting"] else ""
@@ -123,6 +129,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("open calls", "calls", _call),
     ("volumes", "volumes", _volume),
     ("dicts", "dicts", _dict),
+    ("queues", "queues", _queue),
     ("GPUs", "gpus", _gpu),
     ("faults ordered", "faults", _fault),
 )

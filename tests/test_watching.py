@@ -82,6 +82,8 @@ def shown(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Instal
         "import modal, time; work = modal.Function.from_name('watched', 'work'); work.spawn(1); work.spawn(2)\n"
         "files = modal.Volume.from_name('watched-files')\n"
         "while not files.listdir('/'): time.sleep(0.05)\n"
+        "queue = modal.Queue.from_name('watched-queue', create_if_missing=True)\n"
+        "queue.put_many([1, 2]); queue.put('a value that is queued', partition='other')\n"
     )
     cloud.python(LOOKUP)
     faults = Faults.of(cloud.dir)
@@ -103,6 +105,7 @@ def test_status_in_words_and_for_programs(cloud: LocalCloud, shown: Installation
         "1 running of 1",
         "watched-files: 1 file(s), 1.5 kB",
         "watched-notes: 0 entries",
+        "watched-queue: 3 item(s) in 2 partitions",
         "H200: 8 of 12 in use",
         "gpus gpu=H200 total=12: happened 0 time(s)",
         "hub-1 429",
@@ -114,6 +117,8 @@ def test_status_in_words_and_for_programs(cloud: LocalCloud, shown: Installation
     (container,) = [each for each in told["containers"] if each["name"] == "watched/work"]
     assert (app["queued"], app["running"], container["gpu"], container["inputs"]) == (1, 1, "H200:8", 1)
     assert told["process"]["memory_bytes"] > 10e6
+    (queue,) = told["queues"]
+    assert (queue["name"], queue["environment"], queue["items"], queue["partitions"]) == ("watched-queue", "main", 3, 2)
 
 
 def test_trace_of_the_past_and_of_what_comes(cloud: LocalCloud, shown: Installation) -> None:
@@ -161,6 +166,7 @@ def test_nothing_secret_is_shown(cloud: LocalCloud, shown: Installation) -> None
             "the app's secret": "as-secret-as-can-be",
             "the token": shown.token_secret,
             "a dict's value": "a value that is nobody's business",
+            "a queue's value": "a value that is queued",
         }
     )
     for command in (["status"], ["status", "--json"], ["trace", "-n", "5000", "--json"], ["logs", "--json"], ["watch"]):
@@ -201,7 +207,16 @@ def test_the_page_in_a_browser(cloud: LocalCloud, shown: Installation, tmp_path:
     if browser() is None:
         pytest.skip("NOT TESTED: no Chromium on this machine (Debian's package `chromium`)")
     cloud.python(LOOKUP)  # the page has the last 300 RPCs, and the app's own go on all the time
-    texts = ("live", "watched/work", "watched-files", "H200:8", "gpu=H200 total=12", "SecretGetOrCreate", "NOT_FOUND")
+    texts = (
+        "live",
+        "watched/work",
+        "watched-files",
+        "watched-queue",
+        "H200:8",
+        "gpu=H200 total=12",
+        "SecretGetOrCreate",
+        "NOT_FOUND",
+    )
     _, complaints = asyncio.run(page_shown(page_url(shown), texts, tmp_path))
     assert complaints == []
 

@@ -59,6 +59,10 @@ class Queues:
                 )
             )
 
+    def all(self) -> list[Queue]:
+        """Ephemeral ones, which have no name, too."""
+        return self._table.all()
+
     def named(self, environment: str) -> list[Queue]:
         return self._table.where(lambda queue: queue.environment == environment and bool(queue.name))
 

@@ -1,5 +1,5 @@
-"""The cloud at this moment: apps, containers, open calls, volumes, dicts, GPUs, ordered faults. Plain values, for JSON;
-no content, no arguments, no values of secrets."""
+"""The cloud at this moment: apps, containers, open calls, volumes, dicts, queues, GPUs, ordered faults. Plain values,
+for JSON; no content, no arguments, no values of secrets."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Overview:
             "calls_open": len(calls),
             "volumes": volumes,
             "dicts": self._dicts(),
+            "queues": self._queues(),
             "gpus": self._gpus(),
             "faults": self._cloud.faults.listed(),
             "rpcs": dict(self._cloud.interface.trace.statuses),
@@ -143,6 +144,19 @@ class Overview:
         return [
             {"id": each.id, "name": each.name, "environment": each.environment, "entries": dicts.length(each.id)}
             for each in dicts.all()
+        ]
+
+    def _queues(self) -> list[dict[str, Any]]:
+        queues = self._cloud.queues
+        return [
+            {
+                "id": each.id,
+                "name": each.name,
+                "environment": each.environment,
+                "items": queues.length(each.id, None),
+                "partitions": queues.partitions(each.id),
+            }
+            for each in queues.all()
         ]
 
     def _gpus(self) -> list[dict[str, Any]]:
