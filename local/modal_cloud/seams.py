@@ -80,6 +80,8 @@ class ContainerSpec:
     data_path: Sequence[str] = ()
     """Host folders that only have to be visible inside: what the image's tag brings along reads files there."""
     workdir: str = "/root"
+    memory_limit: int = 0
+    """Bytes that its processes may have in memory before it is killed; 0 for no limit."""
     host_ports: Sequence[int] = ()
     """Loopback TCP ports of the host that must be reachable inside under the same 127.0.0.1:PORT (blob HTTP, hub)."""
 
@@ -95,6 +97,10 @@ class Container(Protocol):
     task_id: str
     pid: int
     """Host pid of the container's first process."""
+
+    @property
+    def out_of_memory(self) -> int:
+        """Bytes that it had in memory when it was killed for having more than its limit; 0 otherwise."""
 
     async def wait(self) -> int:
         """Return code once the first process has ended (negative: signal); everything it left behind is then ended

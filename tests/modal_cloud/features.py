@@ -197,7 +197,15 @@ FEATURES: dict[str, list[Feature]] = {
             "test_faults::test_a_killed_container_is_replaced",
             note="containers are killed on order only, without notice",
         ),
-        _f("limits of CPU and memory", NO, note="`cpu` and `memory` are billed, not enforced"),
+        _f(
+            "memory limits (`memory=(request, limit)`)",
+            YES,
+            "test_memory_limits::test_an_input_that_is_too_large_fails_after_three_containers",
+            "test_memory_limits::test_an_input_whose_container_was_killed_runs_again",
+            "test_memory_limits::test_the_limit_holds_for_root_and_for_everybody",
+            note="looked at every 0.25 s, not by a cgroup: what is taken and given back between two looks is not seen",
+        ),
+        _f("limits of CPU", NO, note="`cpu` is billed, not enforced"),
     ],
     "CLI": [
         _f("`modal run`", YES, "test_sdk_cli::test_run_of_a_function_and_of_an_entrypoint"),

@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from grpclib.config import Configuration
 from grpclib.server import Server
 
 from local.modal_cloud import clock
-from local.modal_cloud.containers import probe, rootfs, sockets
+from local.modal_cloud.containers import memory, probe, rootfs, sockets
 from local.modal_cloud.containers.inside.layout import RUNTIME, Layout
 from local.modal_cloud.containers.process import ContainerProcess
 from local.modal_cloud.containers.volume_layers import delete_tree
@@ -42,9 +42,11 @@ _log = logging.getLogger(__name__)
 class RunningContainer:
     """`seams.Container`, and what the ingress needs of it."""
 
-    def __init__(self, task_id: str, process: ContainerProcess, end: asyncio.Task[int]) -> None:
-        self.task_id = task_id
+    def __init__(self, spec: ContainerSpec, process: ContainerProcess, end: asyncio.Task[int]) -> None:
+        self.task_id = spec.task_id
         self.pid = process.pid
+        self.memory_limit = spec.memory_limit
+        self.out_of_memory = 0
         self._process = process
         self._end = end
 
@@ -62,6 +64,12 @@ class RunningContainer:
     def kill(self) -> None:
         self._process.kill()
 
+    def kill_for_memory(self, used: int) -> None:
+        """It has so many bytes in memory, more than it may."""
+        if not self.ended:
+            self.out_of_memory = used
+            self.kill()
+
     async def connect(self, port: int) -> socket.socket:
         """A non-blocking connection to 127.0.0.1:port in the container. Raises OSError, ConnectionRefusedError while
         nobody listens there."""
@@ -77,7 +85,7 @@ class Runtime:
         self._cloud = cloud
         self.views = VolumeViews(cloud.folders.volume)
         self._running: dict[str, RunningContainer] = {}
-        self._committer: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._user_namespace = needs_user_namespace()
         self._interpreter = rootfs.interpreter_paths()
         self._masked = rootfs.editable_installs()
@@ -90,11 +98,16 @@ class Runtime:
         folder.mkdir(parents=True)
         _allow_many_files()
         await probe.check(folder / "probe", self._cloud.folders.root, user_namespace=self._user_namespace)
-        self._committer = asyncio.create_task(self._commit_in_background())
+        self._watchers = [
+            asyncio.create_task(
+                self._for_ever("background commit", BACKGROUND_COMMIT_INTERVAL, self.views.commit_in_background)
+            ),
+            asyncio.create_task(self._for_ever("memory limits", memory.INTERVAL, self._keep_memory_limits)),
+        ]
 
     async def close(self) -> None:
-        if self._committer is not None:
-            self._committer.cancel()
+        for watcher in self._watchers:
+            watcher.cancel()
         containers = list(self._running.values())
         for container in containers:
             container.kill()
@@ -149,7 +162,7 @@ class Runtime:
             await self._clean_up(spec.task_id, folder)
             raise
         end = asyncio.create_task(self._end(spec.task_id, process, server, forwarders, folder))
-        container = RunningContainer(spec.task_id, process, end)
+        container = RunningContainer(spec, process, end)
         self._running[spec.task_id] = container
         return container
 
@@ -185,13 +198,20 @@ class Runtime:
         await self.views.ended(task_id)
         await asyncio.to_thread(delete_tree, folder)
 
-    async def _commit_in_background(self) -> None:
+    async def _keep_memory_limits(self) -> None:
+        limited = {each.pid: each for each in self._running.values() if each.memory_limit and not each.ended}
+        if limited:
+            limits = {pid: container.memory_limit for pid, container in limited.items()}
+            for pid, used in (await asyncio.to_thread(memory.beyond, limits)).items():
+                limited[pid].kill_for_memory(used)
+
+    async def _for_ever(self, name: str, interval: float, what: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(BACKGROUND_COMMIT_INTERVAL)
+            await asyncio.sleep(interval)
             try:
-                await self.views.commit_in_background()
+                await what()
             except Exception:
-                _log.exception("background commit")
+                _log.exception("%s", name)
 
 
 def _tell_time(runtime_folder: Path) -> None:

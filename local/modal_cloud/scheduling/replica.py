@@ -227,6 +227,14 @@ class Replica:
         self._container.kill()
 
     def _verdict(self, returncode: int) -> api_pb2.GenericResult:
+        if self._container is not None and self._container.out_of_memory:
+            mib = self.function.resources.memory_mb_max
+            return api_pb2.GenericResult(
+                status=api_pb2.GenericResult.GENERIC_STATUS_KERNEL_OOM_KILL,
+                exception=f"it ran out of memory: it had {self._container.out_of_memory / (1 << 20):.0f} MiB,"
+                f" its limit is {mib} MiB, and it was killed",
+                exitcode=128 + signal.SIGKILL,
+            )
         if self.dismissed and self._complaint:
             status = api_pb2.GenericResult.GENERIC_STATUS_TERMINATED
             return api_pb2.GenericResult(status=status, exception=self._complaint, exitcode=returncode)

@@ -88,6 +88,7 @@ def container_spec(cloud: Cloud, task: Task) -> ContainerSpec:
         bin_path=[*map(str, image.brings.bin_path), str(cloud.images.bin_folder)],
         data_path=[str(folder) for folder in image.brings.data_path],
         workdir=image.workdir or SOURCE_FOLDER,
+        memory_limit=function.resources.memory_mb_max << 20,
         host_ports=[*cloud.container_ports, *cloud.web_ports()],
     )
 
