@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from local.faults import SPEND_LIMIT, Faults
 from local.hub.faults import KINDS as HUB_KINDS
-from local.modal_cloud.faults.rules import PHASES, RpcFault
+from local.modal_cloud.faults.rules import PHASES, ContainerPreemption, RpcFault
 
 Command = argparse.ArgumentParser
 
@@ -55,6 +55,16 @@ def add(commands: argparse._SubParsersAction[Command], folder: Path) -> None:
     kill.add_argument("container", help="pattern of APP/FUNCTION, such as 'my-app/*'")
     kill.add_argument("--at", choices=PHASES, help="default: start")
     kill.add_argument("--delay", type=float, metavar="S", help="seconds after that")
+
+    preempt = verb("preempt", "a container is taken away as by Modal: an interrupt, some seconds, the end", _preempt)
+    preempt.add_argument("container", help="pattern of APP/FUNCTION, such as 'my-app/*'")
+    preempt.add_argument(
+        "--at", choices=_choices(ContainerPreemption, "at"), help="default: now, or the next one ready"
+    )
+    preempt.add_argument("--delay", type=float, metavar="S", help="seconds after that")
+    preempt.add_argument(
+        "--grace", type=float, metavar="S", help="from the interrupt to the kill (default 30, as Modal)"
+    )
 
     beat = verb("heartbeat", "a container's heartbeat is lost: it counts as dead", _heartbeat)
     beat.add_argument("container", help="pattern of APP/FUNCTION")
@@ -119,6 +129,10 @@ def _gpus(faults: Faults, options: argparse.Namespace) -> Any:
 
 def _kill(faults: Faults, options: argparse.Namespace) -> Any:
     return faults.kill(options.container, **_given(options, "at", "delay"))
+
+
+def _preempt(faults: Faults, options: argparse.Namespace) -> Any:
+    return faults.preempt(options.container, **_given(options, "at", "delay", "grace"))
 
 
 def _heartbeat(faults: Faults, options: argparse.Namespace) -> Any:

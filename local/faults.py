@@ -48,6 +48,10 @@ class Faults:
         """`container` is a pattern of APP/FUNCTION; phases are modal_cloud.faults.rules.PHASES."""
         return self.order(kind="kill", container=container, at=at, **fields)
 
+    def preempt(self, container: str, **fields: Any) -> dict[str, Any]:
+        """An interrupt, `grace` seconds, the end; now, or `at` a phase. See modal_cloud.faults.rules."""
+        return self.order(kind="preempt", container=container, **fields)
+
     def lose_heartbeat(self, container: str, **fields: Any) -> dict[str, Any]:
         return self.order(kind="heartbeat", container=container, **fields)
 

@@ -162,7 +162,7 @@ class Cloud:
             settings.token_secret,
         )
         self.interface.interference = RpcFaults(self)
-        self.faults.changed = self.scheduler.look_again
+        self.faults.changed = self.scheduler.fault_ordered
         self.runtime.views.room = lambda volume_id: self.faults.room(self.volumes.get(volume_id).name)
         self._server: grpclib.server.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None

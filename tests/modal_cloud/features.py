@@ -192,10 +192,13 @@ FEATURES: dict[str, list[Feature]] = {
             note="counted, none is there; refused by an ordered fleet only",
         ),
         _f(
-            "preemption",
-            PARTLY,
-            "test_faults::test_a_killed_container_is_replaced",
-            note="containers are killed on order only, without notice",
+            "preemption: notice, 30 s, the input again elsewhere; `nonpreemptible`",
+            YES,
+            "test_preemption::test_the_input_goes_on_in_another_container",
+            "test_preemption::test_any_number_of_preemptions_is_no_failure_and_no_retry",
+            "test_preemption::test_a_container_that_does_not_listen_is_killed",
+            "test_preemption::test_what_is_nonpreemptible_stays",
+            note="on order only (`fault preempt`)",
         ),
         _f(
             "memory limits (`memory=(request, limit)`)",

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from local.modal_cloud.faults.rules import ContainerKill, GpuFleet, ImageFault, Rule, VolumeFault, parse, to_json
+from local.modal_cloud.faults.rules import (
+    ContainerKill,
+    ContainerPreemption,
+    GpuFleet,
+    ImageFault,
+    Rule,
+    VolumeFault,
+    parse,
+    to_json,
+)
 
 R = TypeVar("R", bound=Rule)
 log = logging.getLogger("local.modal_cloud.faults")
@@ -19,8 +28,8 @@ class Faults:
     def __init__(self) -> None:
         self._rules: list[Rule] = []
         self._ids = itertools.count(1)
-        self.changed: Callable[[], None] = lambda: None
-        """Called when rules come or go: what waits looks again."""
+        self.changed: Callable[[Rule | None], None] = lambda rule: None
+        """Called with a rule that comes, and with None when some go: what waits looks again."""
 
     def add(self, document: dict[str, Any]) -> dict[str, Any]:
         """Orders a fault; its JSON form, with its id. Raises ValueError saying what is wrong with it."""
@@ -28,7 +37,7 @@ class Faults:
         rule.id = next(self._ids)
         self._rules.append(rule)
         log.info("fault ordered: %s", to_json(rule))
-        self.changed()
+        self.changed(rule)
         return to_json(rule)
 
     def listed(self) -> list[dict[str, Any]]:
@@ -38,7 +47,7 @@ class Faults:
     def clear(self, rule_id: int | None = None) -> None:
         """Takes back one, or all. Unknown ids: no-op."""
         self._rules = [rule for rule in self._rules if rule_id is not None and rule.id != rule_id]
-        self.changed()
+        self.changed(None)
 
     @property
     def any(self) -> bool:
@@ -60,6 +69,22 @@ class Faults:
                     asyncio.get_running_loop().call_later(rule.delay, kill)
                 else:
                     kill()
+
+    def preempts(self, phase: str, container: str, preempt: Callable[[float], None]) -> None:
+        """The same for preemption, whose grace in seconds `preempt` takes."""
+        for rule in self.of(ContainerPreemption):
+            if rule.matches(phase, container):
+                self.preempt_by(rule, container, preempt)
+
+    def preempt_by(self, rule: ContainerPreemption, container: str, preempt: Callable[[float], None]) -> None:
+        """The rule fits the container: it happens, if it is the one in so many that it is to happen to."""
+        if rule.hit():
+            about = {"app": container, "fault": rule.id, "event": "preempt"}
+            log.info("fault %d preempts %s", rule.id, container, extra={"about": about})
+            if rule.delay:
+                asyncio.get_running_loop().call_later(rule.delay, preempt, rule.grace)
+            else:
+                preempt(rule.grace)
 
     def fleet(self, gpu: str) -> int | None:
         """How many GPUs of this type there are; None for as many as one likes."""

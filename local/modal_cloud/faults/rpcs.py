@@ -67,11 +67,11 @@ class RpcFaults:
 
     def _phase(self, phase: str | None, task_id: str) -> bool:
         """Whether it has just been killed."""
-        container = self._cloud.runtime.get(task_id)
-        if phase is None or container is None:
+        replica = self._cloud.scheduler.replica(task_id)
+        if phase is None or replica is None:
             return False
-        self._cloud.faults.kills(phase, self._cloud.tasks.label(task_id), container.kill)
-        return container.ended
+        replica.comes_to(phase)
+        return replica.ended
 
     async def _heartbeat(self, task_id: str) -> None:
         for rule in self._cloud.faults.of(HeartbeatLoss):

@@ -103,6 +103,24 @@ class ContainerKill(Rule):
 
 
 @dataclass(kw_only=True)
+class ContainerPreemption(Rule):
+    """A container is taken away as Modal does it: it is interrupted (SIGINT; a server gets SIGTERM), has `grace`
+    seconds for its exit handlers and is then killed. Its inputs go to another container, and nothing is counted against
+    them. It happens to those that run now, or else to the next one that is ready; or when one starts, is ready or takes
+    an input; `delay` seconds after that. Never to nonpreemptible functions."""
+
+    container: str = "*"
+    """APP/FUNCTION."""
+    at: Literal["now", "start", "ready", "input"] = "now"
+    delay: float = 0.0
+    grace: float = 30.0
+
+    def matches(self, moment: str, container: str) -> bool:
+        """`moment` is one of a container's life."""
+        return moment == (self.at if self.at != "now" else "ready") and fnmatchcase(container, self.container)
+
+
+@dataclass(kw_only=True)
 class HeartbeatLoss(Rule):
     """A container's heartbeats go unanswered; after `seconds` the cloud takes it for lost, ends it and gives its
     inputs to another. For functions and web endpoints (a server's process sends none)."""
@@ -154,6 +172,7 @@ class VolumeFault(Rule):
 KINDS: dict[str, type[Rule]] = {
     "rpc": RpcFault,
     "kill": ContainerKill,
+    "preempt": ContainerPreemption,
     "heartbeat": HeartbeatLoss,
     "image": ImageFault,
     "gpus": GpuFleet,

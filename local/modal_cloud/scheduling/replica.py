@@ -15,6 +15,7 @@ from modal_proto import api_pb2
 
 from local.modal_cloud.containers.runtime import RunningContainer
 from local.modal_cloud.errors import Refused
+from local.modal_cloud.faults.rules import ContainerPreemption
 from local.modal_cloud.records import FunctionDefinition, Task
 
 if TYPE_CHECKING:
@@ -78,7 +79,12 @@ class Replica:
 
     @property
     def takes_work(self) -> bool:
-        return self.phase is Phase.READY and self._container is not None and not self._container.ended
+        return self.phase is Phase.READY and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Its process is gone, or never was."""
+        return self._container is None or self._container.ended
 
     async def run(self) -> None:
         """The whole life. Ends with the phase GONE and `result` set; doesn't raise."""
@@ -106,7 +112,7 @@ class Replica:
         self._cloud.tasks.started(self.task.id, container.pid)
         if self.phase is Phase.LEAVING:
             container.kill()
-        self._cloud.faults.kills("start", self._cloud.tasks.label(self.task.id), container.kill)
+        self.comes_to("start")
         self._help(self._enforce_startup_timeout())
         return await container.wait()
 
@@ -128,6 +134,39 @@ class Replica:
                 self._cloud.tasks.given(self.task.id, rank or 0)
                 self.gpu = definition.gpu(self.task)
 
+    # -- faults
+
+    def comes_to(self, phase: str) -> None:
+        """One of `faults.rules.PHASES`: what was ordered for it happens."""
+        if self._container is None:
+            return
+        label = self._cloud.tasks.label(self.task.id)
+        self._cloud.faults.kills(phase, label, self._container.kill)
+        if self._preemptible:
+            self._cloud.faults.preempts(phase, label, self._preempt)
+
+    def preempt_now(self, rule: ContainerPreemption) -> None:
+        """The fault has just been ordered: it happens to containers that are ready."""
+        label = self._cloud.tasks.label(self.task.id)
+        if rule.at == "now" and not rule.spent and self.takes_work and rule.matches("ready", label):
+            if self._preemptible:
+                self._cloud.faults.preempt_by(rule, label, self._preempt)
+            else:
+                _log.info("%s is nonpreemptible: fault %d does not happen to it", label, rule.id)
+
+    @property
+    def _preemptible(self) -> bool:
+        return not self.function.scheduler_placement.nonpreemptible
+
+    def _preempt(self, grace: float) -> None:
+        if self.ended:
+            return
+        # Modal's own words are not known.
+        text = f"container {self.task.id} is preempted: interrupted now, killed in {grace:g} s unless it has ended"
+        self._cloud.logs.append(self.task.id, api_pb2.FILE_DESCRIPTOR_INFO, f"{text}\n")
+        self._cloud.calls.stopping(self.task.id)
+        self.stop(grace)
+
     # -- getting ready
 
     def server_entered(self) -> None:
@@ -142,8 +181,7 @@ class Replica:
         self.ready_since = asyncio.get_running_loop().time()
         self._cloud.tasks.ready(self.task.id)
         self._changed(self)
-        if self._container is not None:
-            self._cloud.faults.kills("ready", self._cloud.tasks.label(self.task.id), self._container.kill)
+        self.comes_to("ready")
 
     async def connect(self) -> socket.socket:
         """To the server's port. Raises OSError."""
@@ -220,7 +258,7 @@ class Replica:
     async def _stop(self, grace: float) -> None:
         if self._container is None:
             return  # `_live` kills it as soon as there is something to kill
-        self._cloud.faults.kills("stop", self._cloud.tasks.label(self.task.id), self._container.kill)
+        self.comes_to("stop")
         self._container.send_signal(signal.SIGTERM if self.function.is_server else signal.SIGINT)
         await asyncio.sleep(grace)
         self._complaint = self._complaint or f"killed: it had not ended {grace:g} s after it was told to"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 from modal_proto import api_pb2
 
+from local.modal_cloud.faults.rules import ContainerPreemption, Rule
 from local.modal_cloud.records import FunctionDefinition, Task
 from local.modal_cloud.scheduling.pool import Pool
 from local.modal_cloud.scheduling.replica import OVERDUE_GRACE, Phase, Replica
@@ -119,9 +120,12 @@ class Scheduler:
 
     # -- from anyone
 
-    def look_again(self) -> None:
-        """What keeps containers from starting may have gone."""
+    def fault_ordered(self, rule: Rule | None) -> None:
+        """Or (None) some were taken back: what keeps containers from starting may have gone."""
         for pool in self._pools.values():
+            if isinstance(rule, ContainerPreemption):
+                for replica in list(pool.replicas.values()):
+                    replica.preempt_now(rule)
             pool.poke()
 
     def stop_task(self, task_id: str, graceful: bool) -> None:
