@@ -51,6 +51,7 @@ def test_an_input_whose_container_was_killed_runs_again(app: str, name: str) -> 
 def test_below_the_limit_nothing_happens(app: str, name: str) -> None:
     assert function("take").remote(name, 200) == 1
     assert function("share").remote(200, 4) == 4, "200 MiB that five processes share are 200 MiB"
+    assert function("map_file").remote(600) > 600, "pages of a file can be dropped"
     assert function("request_only").remote(450) == 450, "a request is no limit"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -40,6 +41,19 @@ def share(mib: int, children: int) -> int:
             os._exit(0 if taken else 1)
         pids.append(pid)
     return sum(os.waitpid(pid, 0)[1] == 0 for pid in pids)
+
+
+@app.function(image=image, memory=(128, 400), scaledown_window=2)
+def map_file(mib: int) -> int:
+    """Maps a file of so much and reads all of it."""
+    with open("/tmp/large", "wb") as file:
+        file.truncate(mib * MIB)
+    with open("/tmp/large", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        zeros = sum(mapped[place] == 0 for place in range(0, mib * MIB, 4096))
+        time.sleep(1)
+        with open("/proc/self/status") as status:
+            resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+    return resident // 1024 if zeros == mib * MIB // 4096 else 0
 
 
 @app.function(image=image, memory=128, scaledown_window=2)
