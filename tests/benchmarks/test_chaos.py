@@ -8,21 +8,27 @@ import sys
 
 import pytest
 
-from tests.local_cloud import REPOSITORY
+from tests.local_cloud import REPOSITORY, LocalCloud
+from tests.ordinary_user import cloud_of_nobody
 
+__all__ = ["cloud_of_nobody"]
 pytestmark = pytest.mark.cloud
+CHAOS = [sys.executable, "-m", "benchmarks.chaos", "--calls", "40", "--parallel", "8", "--kills", "0.05", "--json"]
 
 
 @pytest.mark.long
 def test_every_call_ends_right_or_with_a_documented_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.chaos", "--calls", "40", "--parallel", "8", "--kills", "0.05", "--json"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    as_it_should_be(
+        subprocess.run(CHAOS, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False),
     )
+
+
+@pytest.mark.long
+def test_the_same_as_an_ordinary_user(cloud_of_nobody: LocalCloud) -> None:
+    as_it_should_be(cloud_of_nobody.run(CHAOS, timeout=280, check=False))
+
+
+def as_it_should_be(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["problems"] == []

@@ -237,6 +237,12 @@ FEATURES: dict[str, list[Feature]] = {
     ],
     "Others": [
         _f(
+            "run by an ordinary user: everything, `kill -9` of the cloud",
+            YES,
+            "test_containers_user::test_an_ordinary_user_can_run_it",
+            "test_containers_user::test_what_was_acknowledged_survives_a_kill",
+        ),
+        _f(
             "sandboxes, tunnels, static proxies, clusters, network file systems",
             NO,
             "test_sdk_functions::test_what_there_is_not_is_refused_by_name",

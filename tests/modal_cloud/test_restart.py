@@ -45,13 +45,17 @@ def kill(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_calls_and_objects_survive(own_cloud: LocalCloud, end: str) -> None:
-    cloud = own_cloud
+    survives(own_cloud, end)
+
+
+def survives(cloud: LocalCloud, end: str) -> None:
     before = dict(cloud.env)
     cloud.modal("deploy", "-m", "tests.modal_cloud.apps.durable_app")
     cloud.modal("secret", "create", "kept", "A=1")
     done_id, running_id, queued_id, retried_id = client(
         cloud,
         """
+modal.Queue.from_name("durable-queue", create_if_missing=True).put_many(["first", "second"])
 done = spawn("work", "done", False)
 get(done)
 print(done, spawn("work", "running", True), spawn("work", "queued", False), spawn("second_try", "retried"))
@@ -71,11 +75,13 @@ wait_for("running", "retried")
 notes["go"] = True
 print(get({done_id!r}, 0), *map(get, {[running_id, queued_id, retried_id]!r}))
 print(*map(notes.get, ["done", "running", "queued", "retried"]))
+print(*modal.Queue.from_name("durable-queue").get_many(2))
 """,
     )
     assert answers[:4] == ["done", "running", "queued", "second"]
     # What was interrupted ran again; the others ran as often as they had to.
-    assert answers[4:] == ["1", "2", "1", "2"]
+    assert answers[4:8] == ["1", "2", "1", "2"]
+    assert answers[8:] == ["first", "second"]
     assert "kept" in cloud.modal("secret", "list").stdout
     listing = cloud.modal("volume", "ls", "durable-volume").stdout
     assert all(name in listing for name in ("done", "running", "queued"))
