@@ -32,9 +32,10 @@ def main() -> None:
     phases.add_parser(
         "again", help="ours with what its first start left in home and temporary folder; scheduler killed"
     )
-    phases.add_parser(
-        "turns", help="bare and ours one after another, each beside the next: steady speed; scheduler killed"
+    turns = phases.add_parser(
+        "turns", help="bare and ours one after another, each beside the next: steady speed; schedulers killed"
     )
+    turns.add_argument("--servers", type=int, default=6, help="of both kinds together: a pair less than servers")
     fault = phases.add_parser("faults", help="what breaks on purpose; all of it, or those named")
     fault.add_argument("names", nargs="*", choices=[[], *faults.FAULTS])
     phases.add_parser("triage", help="serving.log_triage over all logs; the key looked for in them")
@@ -62,7 +63,7 @@ def main() -> None:
         case "again":
             compare.start_again(bench)
         case "turns":
-            compare.start_in_turns(bench)
+            compare.start_in_turns(bench, arguments.servers)
         case "faults":
             faults.run(bench, arguments.names)
         case "triage":

@@ -15,7 +15,7 @@ from benchmarks.gpu.load import Target, all_at_once, mixed_sizes, one_after_the_
 from benchmarks.gpu.record import own_metrics, record
 from benchmarks.gpu.secrecy import ArgumentsWatch, engine_environments_with
 from benchmarks.gpu.servers import Ours, Plain, bare_server, files_outside, left_outside, stock_server
-from benchmarks.gpu.steady import FEWER_TURNS, TURNS, pooled, steady
+from benchmarks.gpu.steady import pooled, steady
 from serving.kernel_proof import changes
 from serving.manifest import sha256_of
 
@@ -38,7 +38,7 @@ def start_ours(bench: Bench) -> None:
         with bare_server(bench, port=bench.recipe.port + 100) as bare:
             found = {"ready": bare.wait_ready(), **_first_requests(bench, bare.name, bare.target, 30_000, kernels)}
             bench.save("bare", found)
-            for figures in steady({"bare": bare.target, "ours": ours.target}, TURNS):
+            for figures in steady((bare.name, bare.target), (ours.name, ours.target)):
                 bench.save("steady", figures)
             text, lines = own_metrics(ours.target)
             (bench.results / "metrics.txt").write_text(text, encoding="utf-8")
@@ -63,12 +63,11 @@ def start_again(bench: Bench) -> None:
         bench.save("fault-scheduler-killed", scheduler_killed(ours))
 
 
-def start_in_turns(bench: Bench, servers: int = 4) -> None:
+def start_in_turns(bench: Bench, servers: int) -> None:
     """Bare and ours one after another, each measured beside the one before it and the one after it: what differs
     between processes of one kind is not taken for the supervisor's. All have what the first start of ours left in its
     home and temporary folder, so Inductor's tuning is the same. Each of ours ends with its scheduler killed."""
-    kinds: dict[str, str] = {}
-    comparisons: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     before: Ours | Plain | None = None
     with ExitStack() as started:
         for number in range(servers):
@@ -78,13 +77,12 @@ def start_in_turns(bench: Bench, servers: int = 4) -> None:
             else:
                 server = bare_server(bench, port=bench.recipe.port + 100, name=f"bare-{number}", machine_of="ours")
             started.enter_context(server)
-            kinds[server.name] = "ours" if isinstance(server, Ours) else "bare"
             bench.save(f"ready-{server.name}", server.wait_ready())
             if before:
-                targets = {before.name: before.target, server.name: server.target}
-                *_, figures = steady(targets, FEWER_TURNS)
-                comparisons.append(figures)
-                bench.save("in-turns", {"comparisons": comparisons, "pooled": pooled(comparisons, kinds)})
+                bare, ours = (before, server) if isinstance(server, Ours) else (server, before)
+                *_, figures = steady((bare.name, bare.target), (ours.name, ours.target))
+                pairs.append(figures)
+                bench.save("in-turns", {"pairs": pairs, "pooled": pooled(pairs)})
                 _end(bench, before)
             before = server
         if before:
