@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from local import clock_command, control, fault_command, run_command, trace_command
+from local import clock_command, control, fault_command, garbage, run_command, trace_command
 from local.control_api import Refused
 from local.installation import Installation, default_folder
 
@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
             case "start":
                 return control.start(Installation.open(folder, options.port), options.foreground)
             case "daemon":
-                from local.daemon import run
+                with garbage.left_alone():
+                    from local.daemon import run
 
                 return run(Installation.open(folder), options.verbose)
             case "stop":

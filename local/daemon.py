@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 
+from local import garbage
 from local.installation import REPOSITORY, Installation
 from local.log_lines import JsonLines
 
@@ -44,9 +45,10 @@ class StartFailed(Exception):
 
 
 async def _run(installation: Installation) -> None:
-    from local.modal_cloud.cloud import AlreadyRunning, Cloud, CloudSettings
-    from local.modal_cloud.containers.probe import CannotIsolate
-    from local.modal_cloud.folders import Folders
+    with garbage.left_alone():
+        from local.modal_cloud.cloud import AlreadyRunning, Cloud, CloudSettings
+        from local.modal_cloud.containers.probe import CannotIsolate
+        from local.modal_cloud.folders import Folders
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,7 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from local.hub.server import start
+from local import garbage
+
+with garbage.left_alone():
+    from local.hub.server import start
 
 
 async def _serve(folder: Path, port: int) -> None:

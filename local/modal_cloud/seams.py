@@ -141,7 +141,7 @@ class Runtime(Protocol):
         mounts ended with it). Raises probe.CannotIsolate with a message for the user."""
 
     async def launch(self, spec: ContainerSpec) -> Container:
-        """Starts `python -m modal._container_entrypoint` isolated, with its own gRPC socket served by
+        """Starts `modal._container_entrypoint` (by `local/load.py`) isolated, with its own gRPC socket served by
         `cloud.handlers(spec.task_id)`. Hands each chunk of output to `cloud.logs.append`. Raises OSError."""
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import pickle
@@ -52,6 +53,17 @@ def test_results_and_warm_calls(cloud: LocalCloud) -> None:
 
 def test_environment_of_a_container(cloud: LocalCloud) -> None:
     assert function("surroundings").remote() == ("blue", "round thing", "/tmp", False)
+
+
+def test_the_entrypoint_runs_as_modal_starts_it(cloud: LocalCloud) -> None:
+    """As by `python -m modal._container_entrypoint`, whatever loads the SDK for it."""
+    fresh = ast.literal_eval(cloud.python("import gc; print((gc.isenabled(), gc.get_threshold()))").stdout)
+    assert function("interpreter").remote() == {
+        "argv": ["_container_entrypoint.py"],
+        "main": ("__main__", "modal._container_entrypoint"),
+        "first on the path": ["/root", "/root"],
+        "collects": fresh,
+    }
 
 
 def test_exceptions_arrive_as_they_were_raised(cloud: LocalCloud) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ BACKGROUND_COMMIT_INTERVAL = 5.0
 """Seconds."""
 _WINDOW = 64 << 20
 """HTTP/2 flow control window in bytes: large inputs and outputs in one go."""
+_LOAD = Path(__file__).parents[2] / "load.py"
 _CAP_SYS_ADMIN = 21
 _MANY_FILES = 65536
 _log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ class RunningContainer:
 class Runtime:
     """Containers of one cloud; their files lie in `cloud.folders.containers/<task id>`."""
 
-    program: Sequence[str] = (sys.executable, "-m", "modal._container_entrypoint")
+    program: Sequence[str] = (sys.executable, f"{RUNTIME}/{_LOAD.name}", "modal._container_entrypoint")
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -129,6 +131,7 @@ class Runtime:
             await asyncio.to_thread(rootfs.prepare, folder / "root", spec.files, spec.volumes, spec.workdir)
             runtime_folder.mkdir()
             (runtime_folder / "arguments").write_bytes(spec.arguments)
+            shutil.copyfile(_LOAD, runtime_folder / _LOAD.name)
             _tell_time(runtime_folder)
             volumes = await self.views.prepare(spec.task_id, folder / "volumes", spec.volumes)
             server = await self._serve(spec.task_id, runtime_folder / "rpc")

@@ -1,6 +1,8 @@
 """What the tests of calls deploy."""
 
+import gc
 import os
+import sys
 import time
 
 import modal
@@ -22,6 +24,17 @@ def note(key: str) -> int:
     notes[key] = count
     notes[f"{key}/{count}"] = time.time()
     return count
+
+
+@app.function()
+def interpreter():
+    main = sys.modules["__main__"]
+    return {
+        "argv": [os.path.basename(argument) for argument in sys.argv],
+        "main": (main.__name__, main.__spec__.name),
+        "first on the path": sys.path[:2],
+        "collects": (gc.isenabled(), gc.get_threshold()),
+    }
 
 
 # As many as the machine can start at once: a map would ask for one container per input.
