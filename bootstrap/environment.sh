@@ -41,5 +41,7 @@ if ! with_uv 2>.venv/uv.log; then
     exit 1
   fi
 fi
+# For the same reason this project's own modules, and because containers, which see the engines' read-only, cannot.
+.venv/bin/python -m compileall -q components infra local monitoring recipes serving
 printf '%s' "$wanted" >.venv/.complete
 echo "environment: ready after $((SECONDS - began)) s"
