@@ -1,7 +1,7 @@
 """The two processes of an update, both the unmodified SDK's, and gRPC between them and the engine.
 
-The engine calls the dynamic provider (`pulumi.dynamic`, by `local/load.py`: ResourceProvider), the program calls the
-engine (ResourceMonitor for its resources, Engine for its log).
+The engine calls the dynamic provider (`python -m pulumi.dynamic`: ResourceProvider), the program calls the engine
+(ResourceMonitor for its resources, Engine for its log).
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from local.pulumi_engine.project import Project
 from local.pulumi_engine.state import STACK_TYPE, State
 from local.pulumi_engine.values import Properties, bare, is_secret, mapped, marked_like, secret
 
-_LOAD = Path(__file__).parents[1] / "load.py"
 _EXPLAINED = 32
 """The status of a program that has told its error itself."""
 _FOLLOWED = {
@@ -94,7 +93,7 @@ class DynamicProvider:
     def __init__(self, project: Project, config: Properties, engine: str, say: Callable[[str], None]) -> None:
         """`config` is what the provider resource has as inputs: the stack's whole configuration."""
         self.config, self._say = config, say
-        self._child = Child(project, str(_LOAD), "pulumi.dynamic", engine, PULUMI_CONFIG="{}")
+        self._child = Child(project, "-m", "pulumi.dynamic", engine, PULUMI_CONFIG="{}")
         self._connected = ThreadPoolExecutor(1).submit(self._connect)
 
     def check(self, state: State, olds: Properties) -> tuple[Properties, list[tuple[str, str]]]:
