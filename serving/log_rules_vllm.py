@@ -129,6 +129,12 @@ VLLM: tuple[Rule, ...] = (
         "info",
         "five tokens are drafted by one MTP layer, as the recipe asks",
     ),
+    rule(
+        "model-not-served",
+        r"Error with model .*does not exist",
+        "info",
+        "a client asked for a model of another name and got a 404",
+    ),
     rule("duplicate-keys", r"Found duplicate keys", "monitor", "a flag is given twice", "take one out of engine.flags"),
     rule("torch-threads", r"Reducing Torch parallelism", "info", "one thread per worker process"),
     rule("shutting-down", r"\[shutdown\] |Shutting down|WorkerProc was terminated", "info", "the engine ends"),

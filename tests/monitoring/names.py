@@ -16,10 +16,10 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 MONITORING = REPOSITORY / "monitoring"
 RULE_TESTS = ("rules.test.yml", "rules.money.test.yml")
-_NAME = re.compile(r"(?<![\w:\"~])([a-z_]+:?[a-z][a-z0-9_:]*)(?=[\s{\[)]|$)")
+_NAME = re.compile(r"(?<![\w:\"~])(ALERTS|[a-z_]+:?[a-z][a-z0-9_:]*)(?=[\s{\[)]|$)")
 _WORDS = {"sum", "by", "rate", "or", "and", "on", "increase", "scalar", "max", "count", "without", "stack", "le"} | {
     "histogram_quantile", "days_in_month", "day_of_month", "replica", "rule", "severity", "release", "phase", "status",
-    "status_code",
+    "status_code", "alertname",
 }  # fmt: skip
 
 
@@ -35,10 +35,14 @@ def dashboard() -> dict[str, Any]:
     return found
 
 
+def panels() -> list[dict[str, Any]]:
+    """Those that draw something: a row is a heading."""
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
 def panel_queries() -> list[tuple[str, str]]:
     """Title and PromQL, as Grafana has it."""
-    panels = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
-    return [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+    return [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
 
 
 def rules() -> list[dict[str, Any]]:

@@ -76,9 +76,9 @@ def test_the_benchmark_measures_and_every_panel_shows_it(
         _until(lambda: bool(found.values("glm_serving_unanswered_requests")))  # what a rate begins with
         assert sweep(served, tmp_path / "out", "--usd-per-hour", "50") == 0
         _check_results(served, tmp_path / "out", capsys.readouterr().out)
-        # Without data are only those that ask for the other engine alone. A rate needs two scrapes.
-        mine, other = f"{served.engine}:", f"{OTHER[served.engine]}:"
-        expected = [(t, q) for t, q in names.panel_queries() if mine not in q and (other in q or _http(q, mine))]
+        # Without data are only those that ask for the other engine alone, or for what went wrong. A rate needs two
+        # scrapes.
+        expected = [(title, query) for title, query in names.panel_queries() if _has_nothing(query, served.engine)]
         silent = _settled(lambda: _without_data(found), expected)
         assert silent == expected
         titles = {title for title, _ in names.panel_queries()}
@@ -106,13 +106,16 @@ def _without_data(found: Prometheus) -> list[tuple[str, str]]:
     return [
         (title, query)
         for title, query in names.panel_queries()
-        if not found.values(query.replace('=~"$stack"', '=~".+"').replace("$__rate_interval", "30s"))
+        if not found.values(query.replace("$stack", ".+").replace("$__rate_interval", "30s"))
     ]
 
 
-def _http(query: str, mine: str) -> bool:
-    """vLLM's answers by status have a name without its own in it."""
-    return mine == "sglang:" and "http_requests_total" in query
+def _has_nothing(query: str, engine: str) -> bool:
+    """Of a healthy engine. vLLM's answers by status have a name without its own in it."""
+    if 'severity=~"error|fatal"' in query:
+        return True
+    others = f"{OTHER[engine]}:" in query or (engine == "sglang" and "http_requests_total" in query)
+    return others and f"{engine}:" not in query
 
 
 def _check_rules(groups: list[dict[str, object]]) -> None:

@@ -13,7 +13,7 @@ from serving.own_metrics import metrics_text
 from tests.monitoring import names
 from tests.monitoring.test_watched import Count, Stage
 
-OF_PROMETHEUS = {"up"}
+OF_PROMETHEUS = {"up", "ALERTS"}
 
 
 def exported() -> set[str]:
@@ -55,13 +55,46 @@ def test_the_dashboard_is_the_one_that_is_made() -> None:
     assert names.dashboard() == json.loads(json.dumps(dashboard()))
 
 
+def test_the_dashboards_grid_has_neither_holes_nor_overlaps_and_its_numbers_are_its_own() -> None:
+    document = names.dashboard()
+    numbers = [panel["id"] for panel in document["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    places = [panel["gridPos"] for panel in document["panels"]]
+    cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
+    assert len(set(cells)) == len(cells)
+    assert set(cells) == {(x, y) for x in range(24) for y in range(max(y for _, y in cells) + 1)}
+    assert len({panel["title"] for panel in names.panels()}) == len(names.panels())
+    for panel in names.panels():
+        letters = [target["refId"] for target in panel["targets"]]
+        assert len(set(letters)) == len(letters), panel["title"]
+        assert panel["description"], panel["title"]
+
+
+def test_every_alert_leads_to_a_panel_that_shows_what_it_is_about() -> None:
+    panels = {panel["id"]: panel for panel in names.panels()}
+    uid = names.dashboard()["uid"]
+    for rule in names.rules():
+        if "alert" not in rule:
+            continue
+        path, _, parameters = rule["annotations"]["panel"].partition("?")
+        assert path == f"/d/{uid}"
+        found = dict(part.split("=", 1) for part in parameters.split("&"))
+        if names.metrics_in(rule["expr"]) - OF_PROMETHEUS:
+            assert found.pop("var-stack") == "{{ $labels.stack }}", rule["alert"]
+        panel = panels[int(found.pop("viewPanel"))]
+        assert not found
+        shown = {name for target in panel["targets"] for name in names.metrics_in(target["expr"])}
+        assert shown & names.metrics_in(rule["expr"]), (rule["alert"], panel["title"])
+        assert rule["alert"] in panel["description"], "the panel names the alerts that watch it"
+
+
 def test_every_alert_says_what_to_do_and_is_tested() -> None:
     documents = [yaml.safe_load((names.MONITORING / name).read_text(encoding="utf-8")) for name in names.RULE_TESTS]
     cases = [case for document in documents for test in document["tests"] for case in test["alert_rule_test"]]
     for rule in names.rules():
         if "alert" in rule:
             assert rule["labels"]["severity"] in ("page", "ticket")
-            assert set(rule["annotations"]) == {"summary", "next"}
+            assert set(rule["annotations"]) == {"summary", "next", "panel"}
             mine = [case for case in cases if case["alertname"] == rule["alert"]]
             assert any(case.get("exp_alerts") for case in mine), rule["alert"]
             assert any(not case.get("exp_alerts") for case in mine), rule["alert"]

@@ -156,6 +156,11 @@ VLLM_LINES = [
         "jit-during-inference",
         "monitor",
     ),
+    (
+        "ERROR 11-22 04:24:08 [s.py:213] Error with model {'error': {'message': 'The model `glm-4` does not exist.'",
+        "model-not-served",
+        "info",
+    ),
     ("Using DeepSeek's fp8_ds_mla KV cache format. To use standard fp8 kv-cache format", "fp8-kv-cache", "info"),
 ]  # fmt: skip
 
