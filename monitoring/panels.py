@@ -145,6 +145,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "A budget of 5 %. FirstTokenBudgetFast pages where 5 min and 1 h are above the red line,"
             " FirstTokenBudgetSlow writes a ticket where 6 h is above the orange one.",
             limits=((0.3, "orange"), (0.72, "red")),
+            decimals=1,
             top=0.1,
         ),
         Panel(
@@ -154,6 +155,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Of those under /v1; a budget of 0.5 %. ErrorBudgetFast pages where 5 min and 1 h are above the red line,"
             " ErrorBudgetSlow writes a ticket where 6 h is above the orange one.",
             limits=((0.03, "orange"), (0.072, "red")),
+            decimals=1,
             top=0.1,
         ),
     ),
