@@ -18,10 +18,6 @@ def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     return [(name, value) for name, value in headers if name.lower() not in _OF_THE_CONNECTION]
 
 
-def has_body(request: web.BaseRequest) -> bool:
-    return request.body_exists
-
-
 def response_from(status: int, headers: Iterable[tuple[bytes, bytes]]) -> web.StreamResponse:
     """A response that is streamed: with the backend's `Content-Length`, else in chunks."""
     response = web.StreamResponse(status=status)

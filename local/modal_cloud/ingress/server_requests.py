@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import BaseConnector
+from aiohttp.http import StreamWriter
 from yarl import URL
 
 from local.modal_cloud.ingress import headers, websockets
+from local.modal_cloud.ingress.framing import BrokenAnswer
+from local.modal_cloud.ingress.upstream import Upstream
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -22,12 +24,9 @@ if TYPE_CHECKING:
 
     from local.modal_cloud.cloud import Cloud
 
-_LARGEST_HEADER = 64 * 1024
-
 
 class _OneConnection(BaseConnector):
-    """Uses a connection that exists, for one request. Connections aren't kept: a server may close one at any time,
-    and then a request on it would fail for no reason."""
+    """Uses a connection that exists, for one WebSocket."""
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(force_close=True)
@@ -41,7 +40,7 @@ class _OneConnection(BaseConnector):
     ) -> ResponseHandler:
         connection, self._connection = self._connection, None
         if connection is None:
-            # aiohttp repeats a GET whose connection ended without an answer.
+            # aiohttp repeats a handshake whose connection ended without an answer.
             raise aiohttp.ServerDisconnectedError("it closed the connection")
         _, protocol = await self._loop.create_connection(self._factory, sock=connection)
         return protocol
@@ -64,63 +63,50 @@ class ServerRequests:
                     if not replica.takes_work:
                         continue  # it has just died: try another
                     return headers.refusal(502, f"the server in the container doesn't answer: {error.strerror}")
-                return await _proxy(request, connection)
+                if websockets.is_upgrade(request):
+                    return await _websocket(request, connection)
+                return await _request(request, connection)
             finally:
                 pool.release(replica)
         return headers.refusal(503, "no container of this server is ready yet", **{"Retry-After": "1"})
 
 
-async def _proxy(request: web.BaseRequest, connection: socket.socket) -> web.StreamResponse:
-    passed = [
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.passed_on(request.raw_headers)
-    ]
-    peer = request.remote or "127.0.0.1"
-    passed.append(("X-Forwarded-For", peer))
+async def _websocket(request: web.BaseRequest, connection: socket.socket) -> web.StreamResponse:
+    passed = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in websockets.passed_on(request)]
+    passed.append(("X-Forwarded-For", request.remote or "127.0.0.1"))
+    url = URL(f"http://container{request.raw_path}", encoded=True)
     async with aiohttp.ClientSession(
-        connector=_OneConnection(connection),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-        auto_decompress=False,
-        max_line_size=_LARGEST_HEADER,
-        max_field_size=_LARGEST_HEADER,
-        skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
+        connector=_OneConnection(connection), cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=["User-Agent"]
     ) as session:
-        if websockets.is_upgrade(request):
-            others = [
-                (name.decode("latin-1"), value.decode("latin-1")) for name, value in websockets.passed_on(request)
-            ]
-            url = URL(f"http://container{request.raw_path}", encoded=True)
-            return await websockets.relay_to_port(request, session, url, [*others, ("X-Forwarded-For", peer)])
-        try:
-            upstream = await session.request(
-                request.method,
-                URL(f"http://container{request.raw_path}", encoded=True),
-                headers=passed,
-                data=_body(request) if headers.has_body(request) else None,
-                allow_redirects=False,
-            )
-        except (OSError, aiohttp.ClientError) as error:
-            return headers.refusal(502, f"the server in the container doesn't answer: {error}")
-        return await _answer(request, upstream)
+        return await websockets.relay_to_port(request, session, url, passed)
 
 
-async def _answer(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
-    async with upstream:
-        response = headers.response_from(upstream.status, upstream.raw_headers)
-        await response.prepare(request)
+async def _request(request: web.BaseRequest, connection: socket.socket) -> web.StreamResponse:
+    async with Upstream.over(connection) as upstream:
+        sending = asyncio.create_task(upstream.send(request))
         try:
-            async for block in upstream.content.iter_any():
-                await response.write(block)
-        except (aiohttp.ClientError, asyncio.IncompleteReadError):
-            # The container died in the middle: half an answer must not look like a whole one.
-            if request.transport is not None:
-                request.transport.abort()
-            return response
-        await response.write_eof()
+            return await _answer(request, upstream)
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+
+
+async def _answer(request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
+    try:
+        answer = await upstream.head(request)
+    except (OSError, BrokenAnswer) as error:
+        return headers.refusal(502, f"the server in the container doesn't answer: {error}")
+    response = headers.response_from(answer.code, answer.raw_headers)
+    writer = await response.prepare(request)
+    assert isinstance(writer, StreamWriter)
+    try:
+        await upstream.pass_body(writer)
+    except (OSError, BrokenAnswer):
+        # The container died in the middle: half an answer must not look like a whole one.
+        if request.transport is not None:
+            request.transport.abort()
         return response
-
-
-async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    await headers.invite_body(request)
-    async for block in request.content.iter_any():
-        yield block
+    if answer.chunked:
+        writer.chunked = False  # its last chunk has been passed on, too
+    await response.write_eof()
+    return response
