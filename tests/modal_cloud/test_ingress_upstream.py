@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from local.modal_cloud.ingress.framing import BrokenAnswer, Chunked, Counted, Framing
 from local.modal_cloud.ingress.server_requests import ServerRequests
+from local.modal_cloud.ingress.upstream import Upstream
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -169,6 +170,28 @@ def test_heads_have_no_bodies() -> None:
     answer = asyncio.run(ask(saying(OK + b"Content-Length: 5\r\n\r\n", stays=True), method="HEAD", times=2))
     assert answer.count(b"Content-Length: 5") == answer.count(b"\r\n\r\n") == 2
     assert answer.endswith(b"\r\n\r\n")
+
+
+def test_an_answer_and_the_end_of_its_connection_may_come_together() -> None:
+    """All of it before the one who waits for a head gets to look."""
+
+    async def all_at_once() -> bytes:
+        upstream, written = Upstream(), bytearray()
+        inside: Any = SimpleNamespace(resume_reading=lambda: None)
+        outside: Any = SimpleNamespace(write=written.extend, get_write_buffer_size=lambda: 0)
+        upstream.connection_made(inside)
+        request: Any = SimpleNamespace(method="GET", version=aiohttp.HttpVersion10)
+        writer: Any = SimpleNamespace(transport=outside)
+        head = asyncio.create_task(upstream.head(request))
+        await asyncio.sleep(0)
+        upstream.data_received(OK + b"\r\nabc")
+        upstream.connection_lost(None)
+        async with asyncio.timeout(1):
+            await head
+            await upstream.pass_body(writer)
+        return bytes(written)
+
+    assert asyncio.run(all_at_once()) == b"abc"
 
 
 def test_a_body_that_ends_with_the_connection() -> None:

@@ -118,13 +118,16 @@ class Upstream(asyncio.Protocol):
         if self._received:
             self._pass(self._received)
         while not self._framing.over:
-            await self._something_happened()
+            if self._error is not None:
+                raise self._error
             if self._ended:
                 self._framing.connection_ended()
             elif self._client_is_slow:
                 await writer.drain()
                 self._client_is_slow = False
                 self._read_on()
+            else:
+                await self._something_happened()
 
     def _pass(self, block: bytes) -> None:
         assert self._client is not None
@@ -156,17 +159,14 @@ class Upstream(asyncio.Protocol):
             if len(self._received) >= _LARGEST_HEAD:
                 raise BrokenAnswer("the head of its answer has no end")
             if self._ended:
-                raise BrokenAnswer("it closed the connection")
+                raise self._error or BrokenAnswer("it closed the connection")
             await self._something_happened()
         head, self._received = self._received[: end.end()], self._received[end.end() :]
         return head
 
     async def _something_happened(self) -> None:
-        """Raises what broke the connection."""
         await self._news.wait()
         self._news.clear()
-        if self._error is not None:
-            raise self._error
 
     # -- called by asyncio
 
