@@ -9,7 +9,7 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_REPOSITORY))
 
-from benchmarks.gpu import artifact, compare, faults, logs, table  # noqa: E402
+from benchmarks.gpu import artifact, compare, faults, full_size, logs, table  # noqa: E402
 from benchmarks.gpu.bench import Bench  # noqa: E402
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     prepare.add_argument("--gpus", type=int, default=1)
     prepare.add_argument("--port", type=int, default=8000)
     prepare.add_argument("--sglang-version", help="if not the installed one")
-    prepare.add_argument("--moe-layers", type=int, help="3 where the GPU has room for two such servers, else 1")
+    prepare.add_argument("--layers", type=int, help="78 for all; 4 where the GPU has room for two such servers, else 2")
     phases.add_parser("compile", help="serving.compile: the kernel artifact, proven complete")
     phases.add_parser("verify", help="serving.verify")
     phases.add_parser("stock", help="the stock way: ready, first requests")
@@ -36,6 +36,9 @@ def main() -> None:
         "turns", help="bare and ours one after another, each beside the next: steady speed; schedulers killed"
     )
     turns.add_argument("--servers", type=int, default=6, help="of both kinds together: a pair less than servers")
+    phases.add_parser(
+        "full", help="one server at a time: ours, without drafts, the stock way; memory and its bandwidth"
+    )
     fault = phases.add_parser("faults", help="what breaks on purpose; all of it, or those named")
     fault.add_argument("names", nargs="*", choices=[[], *faults.FAULTS])
     phases.add_parser("triage", help="serving.log_triage over all logs; the key looked for in them")
@@ -50,7 +53,7 @@ def main() -> None:
                 gpus=arguments.gpus,
                 port=arguments.port,
                 version=arguments.sglang_version,
-                layers=arguments.moe_layers,
+                layers=arguments.layers,
             )
         case "compile":
             artifact.compile_artifact(bench)
@@ -64,6 +67,8 @@ def main() -> None:
             compare.start_again(bench)
         case "turns":
             compare.start_in_turns(bench, arguments.servers)
+        case "full":
+            full_size.measure(bench)
         case "faults":
             faults.run(bench, arguments.names)
         case "triage":

@@ -18,7 +18,7 @@ from serving.errors import ServingError
 from serving.recipe import load_recipe
 from serving.verify import verify
 
-_ROOM_FOR_THREE_LAYERS = 120  # GiB: two servers of 45 GiB each at once, and what their kernels need
+_ROOM_FOR_FOUR_LAYERS = 120  # GiB: two servers of 45 GiB each at once, and what their kernels need
 
 
 def prepare(bench: Bench, base: Path, *, gpus: int, port: int, version: str | None, layers: int | None) -> None:
@@ -28,10 +28,10 @@ def prepare(bench: Bench, base: Path, *, gpus: int, port: int, version: str | No
     gpu = machine["gpu"] or "H200 (none here)"
     gpu_type = next((kind for kind in ("H200", "H100", "B200") if kind in gpu), "H200")
     memory = machine["gpu_memory_gib"]
-    moe_layers = layers or (3 if memory >= _ROOM_FOR_THREE_LAYERS else 1)
+    layers = layers or (4 if memory >= _ROOM_FOR_FOUR_LAYERS else 2)
     original = load_recipe(base)
     recipe = derived_recipe.derive(
-        original, work=bench.work, version=version, gpu_type=gpu_type, gpus=gpus, moe_layers=moe_layers, port=port
+        original, work=bench.work, version=version, gpu_type=gpu_type, gpus=gpus, layers=layers, port=port
     )
     (bench.work / "recipe.json").write_text(recipe.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
     size = cut_down_model.write_model(recipe, bench.commit)
@@ -44,7 +44,7 @@ def prepare(bench: Bench, base: Path, *, gpus: int, port: int, version: str | No
         "kernel_key": bench.kernel_key,
     }
     bench.save("prepare", result)
-    say(f"{machine['gpu']}, sglang {version}, {1 + moe_layers} layers and the MTP layer; kernels {bench.kernel_key}")
+    say(f"{machine['gpu']}, sglang {version}, {layers} layers and the MTP layer; kernels {bench.kernel_key}")
 
 
 def _machine() -> dict[str, Any]:

@@ -14,8 +14,8 @@ _RENAMED = {"nsa-decode-backend": "dsa-decode-backend", "nsa-prefill-backend": "
 _FUSION, _FUSION_BEFORE = "flashinfer-allreduce-fusion-backend", "enable-flashinfer-allreduce-fusion"
 
 
-def derive(base: Recipe, *, work: Path, version: str, gpu_type: str, gpus: int, moe_layers: int, port: int) -> Recipe:
-    """`base` for `gpus` GPUs and a model of one dense and `moe_layers` expert layers (and the MTP layer)."""
+def derive(base: Recipe, *, work: Path, version: str, gpu_type: str, gpus: int, layers: int, port: int) -> Recipe:
+    """`base` for `gpus` GPUs and a model of `layers` layers (at least one of them dense) and the MTP layer."""
     document = base.to_json()
     flags, environment = dict(base.engine.flags), dict(base.engine.environment)
     if version != base.engine.version:
@@ -29,14 +29,15 @@ def derive(base: Recipe, *, work: Path, version: str, gpu_type: str, gpus: int, 
         for name in (_FUSION, _FUSION_BEFORE):
             flags.pop(name, None)  # one GPU has nothing to reduce
     flags |= {"tp": gpus, "load-format": "dummy"}
-    layers = {"numHiddenLayers": 1 + moe_layers, "firstKDenseReplace": 1}
+    whole = document["model"]["architecture"]
+    dense = max(1, round(whole["firstKDenseReplace"] * layers / whole["numHiddenLayers"]))
     document |= {
         "name": f"{base.name}-cut-down",
         "port": port,
         "model": {
             **document["model"],
             "sizeGb": 1,  # never loaded
-            "architecture": {**document["model"]["architecture"], **layers},
+            "architecture": {**whole, "numHiddenLayers": layers, "firstKDenseReplace": dense},
         },
         "engine": {
             **document["engine"],

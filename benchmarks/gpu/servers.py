@@ -134,10 +134,17 @@ class Plain(Server):
     """`sglang.launch_server` with the same flags: no supervisor, no gate, no key. `variables`: its caches, mostly."""
 
     def __init__(
-        self, bench: Bench, name: str, *, port: int, variables: dict[str, str], machine_of: str | None = None
+        self,
+        bench: Bench,
+        name: str,
+        *,
+        port: int,
+        variables: dict[str, str],
+        recipe: Recipe | None = None,
+        machine_of: str | None = None,
     ) -> None:
         """`machine_of`: as of `Ours`."""
-        recipe = bench.recipe.model_copy(update={"port": port})
+        recipe = (recipe or bench.recipe).model_copy(update={"port": port})
         argv = sglang.launch_command(recipe, bench.commit)
         assert argv[2] == "sglang.launch_server", argv
         machine = fresh_machine(bench, machine_of or name, emptied=machine_of is None)

@@ -44,6 +44,22 @@ def steady(
         yield found
 
 
+def alone(target: Target, turns_by_streams: dict[int, int]) -> dict[str, Any]:
+    """By number of streams: medians over turns, and all turns, of one server with nothing beside it."""
+    found: dict[str, Any] = {}
+    seed = 100_000
+    for count, turns in turns_by_streams.items():
+        measured = []
+        for turn in range(turns + 1):
+            seed += 1000
+            figures = streams(target, count, _REQUESTS, seed)
+            if turn:
+                measured.append(figures)
+        found[str(count)] = {**_medians(measured), "turns": measured}
+        say(f"{count} streams: {_medians(measured)}")
+    return found
+
+
 def pooled(pairs: list[dict[str, Any]]) -> dict[str, Any]:
     """By number of streams the `ratio` of each of these results of `steady`, and their median."""
     found: dict[str, Any] = {}

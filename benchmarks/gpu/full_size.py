@@ -1,0 +1,82 @@
+"""The model at its full size, or as many of its layers as the GPUs hold: memory, time to ready, speed with and without
+drafts, and what the memory's bandwidth would allow at best.
+
+Weights of this size leave no room for a second server beside the first, so servers run one after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.gpu.artifact import stock_kernels
+from benchmarks.gpu.bench import Bench, say
+from benchmarks.gpu.load import Target
+from benchmarks.gpu.memory import memory
+from benchmarks.gpu.servers import Ours, Plain, stock_server
+from benchmarks.gpu.steady import alone
+from serving.architecture import Architecture
+from serving.engines import sglang
+from serving.recipe import Recipe
+
+TURNS = {1: 8, 8: 8, 20: 8, 48: 8}
+_READY = 1500
+"""Seconds: dummy weights of 704 GiB have to be written, too."""
+_EXPERTS_PER_TOKEN = 8  # num_experts_per_tok of zai-org/GLM-5.1's config.json
+_BYTES_PER_SECOND = {"H100": 3.35e12, "H200": 4.8e12, "B200": 8.0e12}
+"""Of one GPU's memory, by its maker's data sheet."""
+
+
+def measure(bench: Bench) -> None:
+    """Ours; the same without drafts; the stock way."""
+    recipe = bench.recipe
+    with Ours(bench, "full-ours") as ours:
+        found = {"ready": ours.wait_ready(_READY), **_figures(ours.target)}
+        found["memory"] = memory(recipe, ours.log)
+        bench.save("full-ours", {**found, "limits": _limits(recipe)})
+        say(f"memory: {found['memory']}")
+    plain = without_drafts(recipe)
+    # Kernels that only drafting has are too many, which harms nobody; what is missing is compiled at first use.
+    variables = sglang.engine_environment(plain, recipe.kernel_path(bench.kernel_key), proven=True)
+    with Plain(bench, "full-no-drafts", recipe=plain, port=recipe.port, variables=variables) as server:
+        bench.save("full-no-drafts", {"ready": server.wait_ready(_READY), **_figures(server.target)})
+    with stock_server(bench, kernels=stock_kernels(bench), port=recipe.port) as stock:
+        bench.save("full-stock", {"ready": stock.wait_ready(_READY)})
+
+
+def without_drafts(recipe: Recipe) -> Recipe:
+    """Each token by itself: what a model without an MTP layer would do."""
+    flags = {name: value for name, value in recipe.engine.flags.items() if not name.startswith("speculative-")}
+    return recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"flags": flags})})
+
+
+def step_bytes(model: Architecture, tokens: int) -> float:
+    """Weights that one forward pass over `tokens` tokens of different requests reads, on all GPUs together, if each
+    byte is read once and every GPU holds its share alone: of the experts those that at least one token is expected to
+    choose. The KV cache (2,048 tokens a request at most, by the sparse attention) is left out."""
+    dense, sparse = model.first_k_dense_replace, model.num_hidden_layers - model.first_k_dense_replace
+    attention = model.attention_bytes(loaded=False)
+    router = 2 * model.n_routed_experts * model.hidden_size
+    experts = model.n_routed_experts + model.n_shared_experts
+    expert = (model.moe_layer_bytes(loaded=False) - attention - router) / experts
+    chosen = model.n_routed_experts * (1 - (1 - _EXPERTS_PER_TOKEN / model.n_routed_experts) ** tokens)
+    layers = dense * model.dense_layer_bytes(loaded=False)
+    layers += sparse * (attention + router + (model.n_shared_experts + chosen) * expert)
+    return layers + model.embedding_bytes() / 2  # of embedding and head only the head is read as a whole
+
+
+def _limits(recipe: Recipe) -> dict[str, dict[str, float]]:
+    """By number of streams: milliseconds of a step without drafts if nothing but the bandwidth counted."""
+    model = recipe.model.architecture
+    assert model is not None
+    together = _BYTES_PER_SECOND[recipe.gpu.type] * recipe.gpu.count
+    return {
+        str(count): {
+            "gigabytes": round(step_bytes(model, count) / 1e9, 1),
+            "milliseconds": round(step_bytes(model, count) / together * 1000, 3),
+        }
+        for count in TURNS
+    }
+
+
+def _figures(target: Target) -> dict[str, Any]:
+    return {"steady": alone(target, TURNS)}
