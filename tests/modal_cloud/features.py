@@ -101,7 +101,7 @@ FEATURES: dict[str, list[Feature]] = {
             "test_capacity::test_requests_of_one_session_go_to_one_container",
             note="exactly; on Modal most of the time",
         ),
-        _f("`target_concurrency`", YES, "test_scaling::test_servers_scale_on_requests_at_once"),
+        _f("`target_concurrency`", YES, "test_scale_to_zero::test_from_none_to_three_under_load_and_back_to_none"),
         _f("`exit_grace_period`", YES, "test_scaling::test_requests_under_way_end_in_peace"),
         _f("`startup_timeout`", YES, "test_scaling::test_only_a_version_that_gets_ready_takes_over"),
         _f("custom domains", NO, "test_sdk_functions::test_what_there_is_not_is_refused_by_name"),
@@ -163,7 +163,6 @@ FEATURES: dict[str, list[Feature]] = {
             "min, max and buffer containers, scale-down window",
             YES,
             "test_scale_to_zero::test_from_none_to_three_under_load_and_back_to_none",
-            "test_scaling::test_web_scales_up_with_demand_and_down_to_zero",
             "test_scaling_rules::test_containers_for_a_demand",
         ),
         _f(

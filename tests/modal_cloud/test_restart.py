@@ -43,7 +43,7 @@ def kill(cloud: LocalCloud) -> None:
     psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_calls_and_objects_survive(own_cloud: LocalCloud, end: str) -> None:
     survives(own_cloud, end)
 

@@ -18,6 +18,7 @@ from tests.modal_cloud.web_apps import WebApp, answers, ask, eventually, number_
 
 pytestmark = pytest.mark.cloud
 BOTH = pytest.mark.parametrize("ingress", ["web", "server"])
+LONG = pytest.mark.long
 
 
 @pytest.fixture
@@ -56,31 +57,6 @@ class Traffic:
 
 def printed(app: WebApp) -> str:
     return app.cloud.modal("app", "logs", app.name, timeout=20).stdout
-
-
-def test_web_scales_up_with_demand_and_down_to_zero(app: WebApp) -> None:
-    app.deploy(max=3, window=2, at_once=4, ingresses=["web"])
-    url = app.url("web")
-    with ThreadPoolExecutor(24) as pool:
-        found = list(pool.map(lambda _: ask(url, "/slow?seconds=1.5", timeout=60), range(24)))
-    assert len({answer["task"] for answer in found}) == 3, "24 requests, 4 at once per container, 3 containers at most"
-    eventually(lambda: not app.containers(), within=15)
-    assert ask(url)["version"] == "1"
-
-
-def test_servers_scale_on_requests_at_once(app: WebApp) -> None:
-    app.deploy(max=2, window=2, target=2, ingresses=["server"])
-    url = app.url("server")
-    assert requests.get(url, timeout=5).status_code == 503
-    eventually(lambda: answers(url))
-    seen: set[str] = set()
-    deadline = time.monotonic() + 20
-    with ThreadPoolExecutor(4) as pool:
-        while len(seen) < 2 and time.monotonic() < deadline:
-            found = pool.map(lambda _: answers(f"{url}/slow?seconds=0.5"), range(4))
-            seen |= {answer["task"] for answer in found if answer}
-    assert len(seen) == 2
-    eventually(lambda: not app.containers(), within=15)
 
 
 def test_only_demand_that_lasts_adds_containers(app: WebApp) -> None:
@@ -123,7 +99,10 @@ def test_functions_scale_to_zero_and_respect_the_maximum(app: WebApp) -> None:
     assert where.remote()[0] not in tasks
 
 
-@pytest.mark.parametrize(("ingress", "failure"), [("web", "cannot enter"), ("server", "waited for its port")])
+@pytest.mark.parametrize(
+    ("ingress", "failure"),
+    [pytest.param("web", "cannot enter", marks=LONG), ("server", "waited for its port")],
+)
 def test_only_a_version_that_gets_ready_takes_over(app: WebApp, ingress: str, failure: str) -> None:
     only = {"min": 1, "ingresses": [ingress]}
     app.deploy(**only)
@@ -145,7 +124,7 @@ def test_only_a_version_that_gets_ready_takes_over(app: WebApp, ingress: str, fa
     number_of(app, 1)
 
 
-@BOTH
+@pytest.mark.parametrize("ingress", [pytest.param("web", marks=LONG), "server"])
 def test_no_request_of_50_a_second_fails_while_another_version_takes_over(app: WebApp, ingress: str) -> None:
     declared = {"min": 2, "max": 2, "ingresses": [ingress]}
     app.deploy(**declared)
@@ -218,7 +197,7 @@ def test_stopping_an_app_ends_its_containers_with_their_exit_hooks(cloud: LocalC
     assert printed(app).count("left") == 2
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=LONG), "kill"])
 def test_pools_come_back_after_a_restart(own_cloud: LocalCloud, end: str) -> None:
     app = WebApp(own_cloud, "restarted")
     app.deploy(min=1)

@@ -125,13 +125,6 @@ def test_modal_is_asked_for_its_prices(serving: Project) -> None:
     assert 8 * rates.gpu["B200"] == pytest.approx(50, rel=0.001)
 
 
-def set_back(project: Project) -> None:
-    project.configure("recipe", str(glm(project.folder, "glm-5.1-fp8-b200")))
-    project.unset("apiKeyRotation")
-    project.configure("scaling.maxContainers", "3")
-    project.configure("scaling.minContainers", "0")
-
-
 def _more_replicas(project: Project) -> None:
     """More than the policies allow, and warm for ever, which they do not either."""
     project.configure("scaling.maxContainers", "5")
@@ -179,10 +172,13 @@ def test_changes(
     review: Review,
     request: pytest.FixtureRequest,
 ) -> None:
+    settings = serving.folder / f"Pulumi.{STACK}.yaml"
+    before = settings.read_text(encoding="utf-8")
     change(serving)
     try:
         done = review(serving.folder, serving.environ, STACK, *options)
     finally:
-        set_back(serving)
+        settings.write_text(before, encoding="utf-8")
+        glm(serving.folder, "glm-5.1-fp8-b200")
     assert api_key not in done.out + done.err
     compare(f"change-{request.node.callspec.id}", done, status=status)

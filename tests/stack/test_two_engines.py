@@ -54,6 +54,7 @@ def test_vllm_reads_the_hub_cache_and_its_key_from_the_environment(vllm: Project
     assert outputs["apiKey"] not in vllm.modal("app", "logs", "on-vllm", "--tail", "5000")
 
 
+@pytest.mark.long
 def test_another_flag_is_another_release_of_vllm_and_no_request_is_lost(vllm: Project) -> None:
     def names() -> list[str]:
         outputs = vllm.outputs()
