@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -9,6 +8,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from local import garbage
 from tests.local_cloud import LocalCloud
 from tests.pulumi_engine.lab import real_cli
 
@@ -53,12 +53,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """What is loaded here stays. Looking through it for garbage takes half of the time of collecting, and a quarter of
     that of tests of recipes and costs."""
-    gc.disable()
-    try:
+    with garbage.left_alone():
         return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

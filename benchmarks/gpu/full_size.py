@@ -6,11 +6,8 @@ Weights of this size leave no room for a second server beside the first, so serv
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.gpu.artifact import stock_kernels
 from benchmarks.gpu.bench import Bench, say
-from benchmarks.gpu.load import Target
 from benchmarks.gpu.memory import memory
 from benchmarks.gpu.servers import Ours, Plain, stock_server
 from benchmarks.gpu.steady import alone
@@ -30,7 +27,7 @@ def measure(bench: Bench) -> None:
     """Ours; the same without drafts; the stock way."""
     recipe = bench.recipe
     with Ours(bench, "full-ours") as ours:
-        found = {"ready": ours.wait_ready(_READY), **_figures(ours.target)}
+        found = {"ready": ours.wait_ready(_READY), "steady": alone(ours.target, TURNS)}
         found["memory"] = memory(recipe, ours.log)
         bench.save("full-ours", {**found, "limits": _limits(recipe)})
         say(f"memory: {found['memory']}")
@@ -38,7 +35,8 @@ def measure(bench: Bench) -> None:
     # Kernels that only drafting has are too many, which harms nobody; what is missing is compiled at first use.
     variables = sglang.engine_environment(plain, recipe.kernel_path(bench.kernel_key), proven=True)
     with Plain(bench, "full-no-drafts", recipe=plain, port=recipe.port, variables=variables) as server:
-        bench.save("full-no-drafts", {"ready": server.wait_ready(_READY), **_figures(server.target)})
+        found = {"ready": server.wait_ready(_READY), "steady": alone(server.target, TURNS)}
+        bench.save("full-no-drafts", found)
     with stock_server(bench, kernels=stock_kernels(bench), port=recipe.port) as stock:
         bench.save("full-stock", {"ready": stock.wait_ready(_READY)})
 
@@ -76,7 +74,3 @@ def _limits(recipe: Recipe) -> dict[str, dict[str, float]]:
         }
         for count in TURNS
     }
-
-
-def _figures(target: Target) -> dict[str, Any]:
-    return {"steady": alone(target, TURNS)}

@@ -18,16 +18,17 @@ _DRAFT = "NextN"
 
 def memory(recipe: Recipe, log: str) -> dict[str, Any]:
     """GiB of one GPU, the fullest where ranks differ: `measured`, `estimated` and measured ÷ estimated of the weights,
-    the draft's weights, the KV pool and the three together; tokens of the pool; what is `left` with graphs captured.
+    the draft's weights, the KV pool and the three together; tokens of the pool; what rank 0 has `left` in the end.
 
     SGLang's log calls GiB "GB". Raises ValueError for a log that lacks these lines.
     """
     loaded = [(kind.endswith(_DRAFT), float(size)) for kind, size in _LOADED.findall(log)]
     pools = [(int(tokens), float(size)) for tokens, size in _POOL.findall(log)]
-    ready = _READY.findall(log)
+    ready = _READY.search(log)
     if not loaded or not pools or not ready:
         raise ValueError("this log has no lines about loaded weights, the KV pool or the number of tokens")
-    ranks = len(ready)  # each rank of a tensor-parallel group writes all of these lines
+    # Each rank of a tensor-parallel group writes of its weights and pools, rank 0 alone of the rest.
+    ranks = sum(not draft for draft, _ in loaded)
     fit = fit_memory(recipe)
     measured = {
         "weights": max(size for draft, size in loaded if not draft),
@@ -46,7 +47,7 @@ def memory(recipe: Recipe, log: str) -> dict[str, Any]:
         for name, size in measured.items()
     } | {
         "before": max(map(float, _BEFORE.findall(log))),
-        "tokens": {"measured": int(ready[0][0]), "estimated": fit.tokens},
-        "left": min(float(left) for _, left in ready),
+        "tokens": {"measured": int(ready[1]), "estimated": fit.tokens},
+        "left": float(ready[2]),
         "ranks": ranks,
     }

@@ -25,15 +25,8 @@ def steady(
     all turns; `ratio`, the median of neighbouring turns' ratios, more than 1 where `other` is faster; and `noise`, the
     same between neighbouring turns of one and the same server."""
     found: dict[str, Any] = {}
-    seed = 100_000
     for count, turns in turns_by_streams.items():
-        measured: dict[str, list[dict[str, float]]] = {base[0]: [], other[0]: []}
-        for turn in range(turns + 1):
-            for name, target in (base, other) if turn % 2 else (other, base):  # who begins alternates
-                seed += 1000
-                figures = streams(target, count, _REQUESTS, seed)
-                if turn:  # the first one settles the clocks and the batch's graphs
-                    measured[name].append(figures)
+        measured = _in_turns([base, other], count, turns)
         level = found[str(count)] = {
             **{name: {**_medians(of_one), "turns": of_one} for name, of_one in measured.items()},
             "ratio": _ratio(*measured.values()),
@@ -47,14 +40,8 @@ def steady(
 def alone(target: Target, turns_by_streams: dict[int, int]) -> dict[str, Any]:
     """By number of streams: medians over turns, and all turns, of one server with nothing beside it."""
     found: dict[str, Any] = {}
-    seed = 100_000
     for count, turns in turns_by_streams.items():
-        measured = []
-        for turn in range(turns + 1):
-            seed += 1000
-            figures = streams(target, count, _REQUESTS, seed)
-            if turn:
-                measured.append(figures)
+        measured = _in_turns([("it", target)], count, turns)["it"]
         found[str(count)] = {**_medians(measured), "turns": measured}
         say(f"{count} streams: {_medians(measured)}")
     return found
@@ -67,6 +54,18 @@ def pooled(pairs: list[dict[str, Any]]) -> dict[str, Any]:
         ratios = [pair[count]["ratio"] for pair in pairs]
         found[count] = {"pairs": ratios, "median": _medians(ratios)}
     return found
+
+
+def _in_turns(servers: list[tuple[str, Target]], count: int, turns: int) -> dict[str, list[dict[str, float]]]:
+    """What each server's turns at so many streams took, by its name. Who begins alternates."""
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name, _ in servers}
+    for turn in range(turns + 1):
+        for number, (name, target) in enumerate(servers if turn % 2 else reversed(servers)):
+            # A prompt is never asked twice of a server: its prefix cache would answer.
+            figures = streams(target, count, _REQUESTS, seed=(count * 1000 + turn * len(servers) + number) * 1000)
+            if turn:  # the first one settles the clocks and the batch's graphs
+                measured[name].append(figures)
+    return measured
 
 
 def _medians(turns: list[dict[str, float]]) -> dict[str, float]:

@@ -26,6 +26,14 @@ def test_the_estimated_memory_is_what_a_real_start_said() -> None:
     assert found["tokens"]["measured"] == 65536  # of that start; the recipe asks for more today
 
 
+def test_ranks_are_counted_by_what_each_of_them_writes() -> None:
+    lines = _START.read_text(encoding="utf-8").splitlines()
+    of_each = [line for line in lines if line.startswith(("Load weight", "KV Cache"))]
+    one, two = (memory(derived(gpus=1, layers=4), "\n".join([*of_each * more, *lines])) for more in (0, 1))
+    assert (one["ranks"], two["ranks"]) == (1, 2)
+    assert one["kv_pool"] == two["kv_pool"]
+
+
 def test_a_log_without_these_lines_is_said() -> None:
     with pytest.raises(ValueError, match="no lines about loaded weights"):
         memory(derived(gpus=1, layers=4), "Uvicorn running")

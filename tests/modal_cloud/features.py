@@ -236,7 +236,7 @@ FEATURES: dict[str, list[Feature]] = {
     ],
     "Others": [
         _f(
-            "run by an ordinary user: everything, `kill -9` of the cloud",
+            "run by an ordinary user: apps, volumes, `kill -9` of the cloud; all of the chaos benchmark",
             YES,
             "test_containers_user::test_an_ordinary_user_can_run_it",
             "test_containers_user::test_what_was_acknowledged_survives_a_kill",

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.modal_cloud.ingress.framing import BrokenAnswer, Chunked, Counted, Framing
+from local.modal_cloud.ingress.headers import passed_on
 from local.modal_cloud.ingress.server_requests import ServerRequests
 from local.modal_cloud.ingress.upstream import Upstream
 
@@ -51,6 +52,7 @@ def test_the_end_of_chunks_is_found_however_they_are_cut(
     framing = Chunked()
     assert taken(framing, body + surplus, cuts) == body
     assert framing.over
+    assert taken(Chunked(unpacked=True), body + surplus, cuts) == b"".join(chunks)
     framing = Chunked()
     assert taken(framing, body[:-1], cuts) == body[:-1]
     assert not framing.over
@@ -204,6 +206,35 @@ def test_a_body_that_ends_with_the_connection() -> None:
     assert body == b"abcde"
 
 
+def test_a_client_of_http_1_0_gets_what_is_in_the_chunks() -> None:
+    head, _, body = asyncio.run(ask(saying(IN_CHUNKS + CHUNKS), version="1.0")).partition(b"\r\n\r\n")
+    assert b" 200 " in head.partition(b"\r\n")[0]
+    assert b"Transfer-Encoding" not in head
+    assert body == b"abcde"
+
+
+def test_an_answer_before_the_end_of_a_large_upload_arrives() -> None:
+    """The server has closed its connection by then, so that the next piece of the upload fails."""
+
+    async def post() -> tuple[int, str]:
+        server = saying(b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large")
+        async with (
+            ingress(server) as port,
+            aiohttp.request("POST", f"http://127.0.0.1:{port}", data=bytes(8 * MB)) as response,
+        ):
+            return response.status, await response.text()
+
+    for _ in range(3):
+        assert asyncio.run(post()) == (413, "too large")
+
+
+def test_headers_of_one_connection_stay_there_and_letters_are_kept() -> None:
+    given = [(b"Connection", b"close, X-Hop, Host"), (b"x-hop", b"1"), (b"Host", b"here"), (b"TE", b"trailers")]
+    assert passed_on(given) == [(b"Host", b"here")]
+    answer = asyncio.run(ask(saying(OK + "X-Name: é\r\nContent-Length: 0\r\n\r\n".encode())))
+    assert "X-Name: é\r\n".encode() in answer
+
+
 @pytest.mark.parametrize(
     ("head", "resets"),
     [
@@ -231,23 +262,18 @@ def test_chunks_that_are_none_break_the_answer_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "version", "why"),
+    ("pieces", "why"),
     [
-        ([], "1.1", b"it closed the connection"),
-        ([OK + b"Content-Le"], "1.1", b"it closed the connection"),
-        ([b"hello\r\n\r\n"], "1.1", b"no HTTP: Bad status line"),
-        ([b"\r\n\r\n"], "1.1", b"no HTTP"),
-        (
-            [b"HTTP/1.1 101 Other\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"],
-            "1.1",
-            b"switched protocols unasked",
-        ),
-        ([OK, b"X: y\r\n" * 60_000], "1.1", b"has no end"),
-        ([IN_CHUNKS + CHUNKS], "1.0", b"sent chunks to a client of HTTP/1.0"),
+        ([], b"it closed the connection"),
+        ([OK + b"Content-Le"], b"it closed the connection"),
+        ([b"hello\r\n\r\n"], b"no HTTP: Bad status line"),
+        ([b"\r\n\r\n"], b"no HTTP"),
+        ([b"HTTP/1.1 101 Other\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"], b"switched protocols unasked"),
+        ([OK, b"X: y\r\n" * 60_000], b"has no end"),
     ],
 )
-def test_what_is_no_answer_is_a_502_that_says_why(pieces: list[bytes], version: str, why: bytes) -> None:
-    answer = asyncio.run(ask(saying(*pieces), version=version))
+def test_what_is_no_answer_is_a_502_that_says_why(pieces: list[bytes], why: bytes) -> None:
+    answer = asyncio.run(ask(saying(*pieces)))
     assert b" 502 " in answer.partition(b"\r\n")[0]
     assert why in answer
 

@@ -93,10 +93,10 @@ def test_a_container_that_does_not_listen_is_killed(faults: Faults, name: str) -
 
 
 def test_what_is_nonpreemptible_stays(faults: Faults, name: str) -> None:
+    faults.preempt("preempted/kept", at="input")
     call = modal.Function.from_name("preempted", "kept").spawn(name)
     eventually(lambda: noted(f"{name} begun"))
     faults.preempt("preempted/kept")
-    faults.preempt("preempted/kept", at="input")
     assert [call.get(timeout=30)] == noted(f"{name} begun")
     assert hits(faults) == [0, 0]
 

@@ -70,8 +70,7 @@ class RpcFaults:
         replica = self._cloud.scheduler.replica(task_id)
         if phase is None or replica is None:
             return False
-        replica.comes_to(phase)
-        return replica.ended
+        return replica.comes_to(phase)
 
     async def _heartbeat(self, task_id: str) -> None:
         for rule in self._cloud.faults.of(HeartbeatLoss):

@@ -1,4 +1,4 @@
-"""Where the body of an answer ends. It is not taken apart: a client gets the chunks that the server made."""
+"""Where the body of an answer ends. It is not taken apart: clients that know chunks get those of the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Protocol
 
 _LONGEST_LINE = 64 * 1024
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}(?=[\s;])")
-_EMPTY_LINE = (b"\r\n", b"\n")
+_LINE_END = b"\r\n"
+_EMPTY_LINE = (_LINE_END, b"\n")
 
 
 class BrokenAnswer(Exception):
@@ -42,9 +43,11 @@ class Counted:
 
 
 class Chunked:
-    """Chunks, a chunk of size 0, trailers, an empty line: all of it belongs to the body."""
+    """Chunks, a chunk of size 0, trailers, an empty line: all of it belongs to the body. `unpacked`: what is in them
+    alone, for a client of HTTP/1.0, which reads until the connection is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, unpacked: bool = False) -> None:
+        self._unpacked = unpacked
         self.over = False
         self._skip = 0
         """Bytes to the next line: the rest of a chunk with its line end."""
@@ -54,25 +57,27 @@ class Chunked:
 
     def take(self, block: bytes) -> bytes:
         position, length = self._skip, len(block)
+        content = [block[: max(position - len(_LINE_END), 0)]]
         while position < length:
             line_end = block.find(b"\n", position) + 1
             line = self._line + block[position : line_end or length]
             if len(line) > _LONGEST_LINE:
                 raise BrokenAnswer("a chunk of its answer has no size")
             if not line_end:
-                self._line, self._skip = line, 0
-                return block
+                self._line, position = line, length
+                break
             self._line, position = b"", line_end
             if self._in_trailers:
                 if line in _EMPTY_LINE:
                     self.over = True
-                    return block[:position]
+                    break
             elif size := _size(line):
-                position += size + len(b"\r\n")
+                content.append(block[position : position + size])
+                position += size + len(_LINE_END)
             else:
                 self._in_trailers = True
-        self._skip = position - length
-        return block
+        self._skip = max(position - length, 0)
+        return b"".join(content) if self._unpacked else block[:position]
 
     def connection_ended(self) -> None:
         raise BrokenAnswer("it closed the connection before the last chunk of its answer")

@@ -9,21 +9,33 @@ from aiohttp import web
 _OF_THE_CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
 )
+_NEVER_OF_THE_CONNECTION = frozenset({b"host", b"content-length"})
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 
 def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """All but those that concern one connection. `Content-Length` stays: many a plain server can't read chunks."""
-    return [(name, value) for name, value in headers if name.lower() not in _OF_THE_CONNECTION]
+    given = [(name.lower(), name, value) for name, value in headers]
+    listed = b",".join(value for lower, _, value in given if lower == b"connection").lower().split(b",")
+    dropped = _OF_THE_CONNECTION | ({name.strip() for name in listed} - _NEVER_OF_THE_CONNECTION)
+    return [(name, value) for lower, name, value in given if lower not in dropped]
 
 
 def response_from(status: int, headers: Iterable[tuple[bytes, bytes]]) -> web.StreamResponse:
     """A response that is streamed: with the backend's `Content-Length`, else in chunks."""
     response = web.StreamResponse(status=status)
     for name, value in passed_on(headers):
-        response.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+        response.headers.add(name.decode("latin-1"), _text(value))
     return response
+
+
+def _text(value: bytes) -> str:
+    """As aiohttp writes it out again, which is in UTF-8."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def refusal(status: int, text: str, **headers: str) -> web.Response:

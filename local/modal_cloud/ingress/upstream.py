@@ -40,6 +40,8 @@ class Upstream(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
+        self._connection: socket.socket
+        """The same one, for what the transport leaves unread when it fails to write."""
         self._received = b""
         self._framing: Framing = UntilClosed(in_chunks=False)
         self._client: asyncio.Transport | None = None
@@ -58,7 +60,8 @@ class Upstream(asyncio.Protocol):
     async def over(cls, connection: socket.socket) -> AsyncIterator[Upstream]:
         transport, upstream = await asyncio.get_running_loop().create_connection(cls, sock=connection)
         try:
-            yield upstream
+            with connection.dup() as upstream._connection:
+                yield upstream
         finally:
             # Not `close`, which would first send what a server may never read.
             transport.abort()
@@ -73,9 +76,7 @@ class Upstream(asyncio.Protocol):
         in_chunks = request.body_exists and b"content-length" not in names
         if in_chunks:
             passed.append((b"Transfer-Encoding", b"chunked"))
-        # The client's version: a server sends no chunks to one that doesn't know them.
-        version = "HTTP/1.1" if request.version >= HttpVersion11 else "HTTP/1.0"
-        line = f"{request.method} {request.raw_path} {version}\r\n".encode("utf-8", "surrogateescape")
+        line = f"{request.method} {request.raw_path} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
         self._transport.write(line + b"".join(b"%b: %b\r\n" % header for header in passed) + b"\r\n")
         if not request.body_exists:
             return
@@ -101,9 +102,7 @@ class Upstream(asyncio.Protocol):
         if request.method == "HEAD" or answer.code in (204, 304):
             self._framing = Counted(0)
         elif answer.chunked:
-            if request.version < HttpVersion11:
-                raise BrokenAnswer("it sent chunks to a client of HTTP/1.0")
-            self._framing = Chunked()
+            self._framing = Chunked(unpacked=request.version < HttpVersion11)
         elif length is not None:
             self._framing = Counted(int(length))
         else:
@@ -117,6 +116,7 @@ class Upstream(asyncio.Protocol):
         self._transport.resume_reading()
         if self._received:
             self._pass(self._received)
+            self._received = b""
         while not self._framing.over:
             if self._error is not None:
                 raise self._error
@@ -183,6 +183,11 @@ class Upstream(asyncio.Protocol):
         self._news.set()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            # A server that has answered and closed makes the next write fail: its answer may still be there.
+            with contextlib.suppress(OSError):
+                while block := self._connection.recv(_LARGEST_HEAD):
+                    self.data_received(block)
         self._ended = True
         self._error = self._error or error
         self._may_send.set()

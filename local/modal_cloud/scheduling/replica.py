@@ -136,14 +136,15 @@ class Replica:
 
     # -- faults
 
-    def comes_to(self, phase: str) -> None:
-        """One of `faults.rules.PHASES`: what was ordered for it happens."""
+    def comes_to(self, phase: str) -> bool:
+        """One of `faults.rules.PHASES`: what was ordered for it happens. Whether its process is gone then."""
         if self._container is None:
-            return
+            return False
         label = self._cloud.tasks.label(self.task.id)
         self._cloud.faults.kills(phase, label, self._container.kill)
         if self._preemptible:
             self._cloud.faults.preempts(phase, label, self._preempt)
+        return self._container.ended
 
     def preempt_now(self, rule: ContainerPreemption) -> None:
         """The fault has just been ordered: it happens to containers that are ready."""
@@ -159,8 +160,8 @@ class Replica:
         return not self.function.scheduler_placement.nonpreemptible
 
     def _preempt(self, grace: float) -> None:
-        if self.ended:
-            return
+        if self.ended or self.phase is Phase.LEAVING:
+            return  # a delay has passed since: it ends already, with a grace of its own
         # Modal's own words are not known.
         text = f"container {self.task.id} is preempted: interrupted now, killed in {grace:g} s unless it has ended"
         self._cloud.logs.append(self.task.id, api_pb2.FILE_DESCRIPTOR_INFO, f"{text}\n")
