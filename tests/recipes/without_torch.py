@@ -175,7 +175,8 @@ def vllm_parser(folder: str) -> Any:
     parts = ("_C", "tool_parsers", "entrypoints.openai.models", "sampling_params", "distributed", "model_executor",
              "v1.worker", "v1.core", "v1.engine", "v1.sample", "multimodal", "lora", "compilation", "ir", "renderers",
              "inputs", "utils.torch_utils", "triton_utils")  # fmt: skip
-    install("vllm", folder, tuple(f"vllm.{part}" for part in parts))
+    # What is installed here for tests is not what vLLM finds beside it: FastAPI comes with extras there.
+    install("vllm", folder, (*(f"vllm.{part}" for part in parts), "fastapi", "starlette", "openai"))
     sys.argv = ["vllm", "serve"]
     import vllm.platforms  # type: ignore[import-not-found]
 
