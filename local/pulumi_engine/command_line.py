@@ -9,7 +9,6 @@ import sys
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from local import garbage
 from local.installation import Installation, default_folder
 from local.pulumi_engine import Problem
 from local.pulumi_engine.project import Config, Place
@@ -53,8 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _update(place: Place, options: argparse.Namespace, interactive: bool) -> bool:
-    with garbage.left_alone():
-        from local.pulumi_engine.update import update
+    from local.pulumi_engine.update import update
 
     kind = {"up": "update", "preview": "update"}.get(options.verb, options.verb)
     only_preview = options.verb == "preview" or options.preview_only

@@ -3,20 +3,16 @@
 Its request comes as JSON in the environment. The exit status is the program's own where it ends itself.
 """
 
-import gc
 import json
 import os
 import runpy
 import sys
 
 sys.path.pop(0)  # this file's folder, whose modules are not the program's
-gc.disable()  # while the SDK loads, as in `local.load`
 
-from pulumi.automation._server import LanguageServer  # noqa: E402
-from pulumi.runtime.proto import language_pb2  # noqa: E402
+from pulumi.automation._server import LanguageServer
+from pulumi.runtime.proto import language_pb2
 
-gc.freeze()
-gc.enable()
 folder, statuses = os.getcwd(), [0]
 sys.argv = [folder]
 
