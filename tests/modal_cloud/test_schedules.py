@@ -54,7 +54,9 @@ def test_a_deploy_is_told_what_is_no_schedule(wrong: api_pb2.Schedule) -> None:
 
 @pytest.mark.cloud
 def test_schedules_fire_and_seconds_are_billed_by_the_clouds_clock(own_cloud: LocalCloud) -> None:
-    own_cloud.run([str(BIN / "modal"), "deploy", str(APPS / "clockwork.py")], env={"PYTHONPATH": str(APPS)})
+    for app in ("app", "paid"):
+        command = [str(BIN / "modal"), "deploy", f"{APPS / 'clockwork.py'}::{app}"]
+        own_cloud.run(command, env={"PYTHONPATH": str(APPS)})
     clock = Clock.of(own_cloud.dir)
     start = datetime(clock.now().year + 1, 3, 27, 20, tzinfo=UTC)
     while start.weekday() != 6:  # a Sunday
@@ -71,8 +73,8 @@ def test_schedules_fire_and_seconds_are_billed_by_the_clouds_clock(own_cloud: Lo
     assert printed == [f"{name.replace('_', ' ')} at {moment:%Y-%m-%d %H:%M}Z" for name, moment in fired]
 
     own_cloud.python(
-        "import modal; f = modal.Function.from_name('clockwork', 'costly'); f.update_autoscaler(min_containers=1); "
-        "print(f.remote())"
+        "import modal; f = modal.Function.from_name('clockwork-paid', 'costly'); "
+        "f.update_autoscaler(min_containers=1); print(f.remote())"
     )
     began = clock.now()
     clock.advance(3 * 3600)
@@ -82,7 +84,7 @@ def test_schedules_fire_and_seconds_are_billed_by_the_clouds_clock(own_cloud: Lo
         *("--start", first.isoformat(), "--end", (first + timedelta(hours=2)).isoformat()),
     ]
     rows = json.loads(own_cloud.modal(*report).stdout)
-    assert [Decimal(row["cost"]) for row in rows if row["description"] == "clockwork"] == [FULL_HOUR, FULL_HOUR]
+    assert [Decimal(row["cost"]) for row in rows if row["description"] == "clockwork-paid"] == [FULL_HOUR, FULL_HOUR]
     before = clock.now()
     own_cloud.stop()
     own_cloud.start()

@@ -1,10 +1,11 @@
-"""Scheduled functions, and one that is paid for by the second."""
+"""Scheduled functions, and in an app of its own one that is paid for by the second."""
 
 from datetime import UTC, datetime
 
 import modal
 
 app = modal.App("clockwork", include_source=False)
+paid = modal.App("clockwork-paid", include_source=False)
 image = modal.Image.debian_slim(python_version="3.11").add_local_python_source("clockwork")
 
 
@@ -23,6 +24,6 @@ def now_and_then() -> None:
     print(f"now and then at {datetime.now(UTC):%Y-%m-%d %H:%M}Z")
 
 
-@app.function(image=image, gpu="B200:2", cpu=4.0, memory=8192, scaledown_window=300)
+@paid.function(image=image, gpu="B200:2", cpu=4.0, memory=8192, scaledown_window=300)
 def costly() -> str:
     return "done"
