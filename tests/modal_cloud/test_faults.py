@@ -125,6 +125,14 @@ def test_a_killed_container_is_replaced(faults: Faults, app: str, name: str) -> 
     assert begun(f"{name}-output") == 2  # by two containers
 
 
+def test_containers_killed_at_work_are_no_crash_loop(faults: Faults, app: str) -> None:
+    """All three that there are, with nothing finished in between: their inputs run again."""
+    faults.kill("faulty/side_by_side", at="output", times=3)
+    calls = [function("side_by_side").spawn() for _ in range(3)]
+    assert [call.get(timeout=60) for call in calls] == ["there"] * 3
+    assert hits(faults) == [3]
+
+
 def test_an_input_whose_delivery_was_lost_is_delivered_again(faults: Faults, app: str, name: str) -> None:
     faults.rpc("FunctionGetInputs", drop="answer", caller="container")
     assert function("write").remote(name, 65536) == "written"

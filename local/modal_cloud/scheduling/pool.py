@@ -268,7 +268,9 @@ class Pool:
             self._cloud.logs.append(replica.task.id, api_pb2.FILE_DESCRIPTOR_INFO, text)
         stable = replica.ready_since is not None and now - replica.ready_since >= _STABLE_AFTER
         if replica.definition_id == self._version and not self._closed:
-            if failed and not stable and not replica.dismissed:
+            # One that had inputs is counted against these: they may have been what ended it.
+            had_inputs = bool(self._cloud.calls.running_on(replica.task.id))
+            if failed and not (stable or replica.dismissed or had_inputs):
                 self._crashes.failed(result, now)
             elif stable:
                 self._crashes.succeeded()

@@ -33,6 +33,12 @@ def compute() -> str:
     return os.environ["LOCAL_GPU"]
 
 
+@app.function(image=image, max_containers=3, scaledown_window=2)
+def side_by_side() -> str:
+    time.sleep(2)
+    return "there"
+
+
 @app.function(
     image=image, max_containers=1, scaledown_window=2, retries=modal.Retries(max_retries=1, initial_delay=1.0)
 )
