@@ -45,6 +45,8 @@ def _main(channel: Channel, args: ServerArgs, config: dict[str, Any], compiling:
     except BaseException:
         log(f"Scheduler hit an exception: {traceback.format_exc()}")
         os.kill(parent, signal.SIGQUIT)
+        # A signal that comes just before the server waits for our first word does not wake it up; this does.
+        channel.socket.close()
         time.sleep(60)  # until the server kills its process tree, this process with it
         return 1
     return 0
