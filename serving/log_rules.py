@@ -145,6 +145,12 @@ SHARED: tuple[Rule, ...] = (
         "PyTorch's note when the engine's processes end",
     ),
     rule(
+        "rank-device",
+        r"barrier\(\): using the device under current context|Guessing device ID based on global rank",
+        "info",
+        "PyTorch was not told which GPU a rank has; rank and GPU have the same number on one machine",
+    ),
+    rule(
         "socket-hostname",
         r"\[c10d\] The hostname of the client socket cannot be retrieved",
         "info",

@@ -120,6 +120,13 @@ SGLANG: tuple[Rule, ...] = (
         "for more throughput tune one with SGLang's tuning script, or choose another moe-runner-backend",
     ),
     rule(
+        "other-moe-config",
+        r"config file not found at .*(?:Fallback to triton version|reusing the tuned)",
+        "monitor",
+        "these experts' kernels take what was tuned for another Triton release",
+        "for more throughput tune one with SGLang's tuning script",
+    ),
+    rule(
         "precompile-pass",
         r"Entering DeepGEMM JIT Pre-Compile session|DeepGEMM JIT Compiling for",
         "info",
@@ -197,6 +204,12 @@ SGLANG: tuple[Rule, ...] = (
         r"deferred finalize is disabled|Shared experts fusion optimization is disabled",
         "info",
         "an optimisation that does not apply to this model and backend",
+    ),
+    rule(
+        "no-multicast",
+        r"multimem all-gather disabled",
+        "info",
+        "the GPUs' switches offer no multicast: ranks exchange logits through NCCL",
     ),
     rule("rerank-tokens", r"Using fallback token IDs for yes/no", "info", "concerns the rerank endpoint alone"),
     rule("graphs-off", r"Disable CUDA Graph and Torch Compile to save time", "info", "the compile tool's server only"),

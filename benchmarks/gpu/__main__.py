@@ -36,9 +36,11 @@ def main() -> None:
         "turns", help="bare and ours one after another, each beside the next: steady speed; schedulers killed"
     )
     turns.add_argument("--servers", type=int, default=6, help="of both kinds together: a pair less than servers")
-    phases.add_parser(
+    full = phases.add_parser(
         "full", help="one server at a time: ours, without drafts, the stock way; memory and its bandwidth"
     )
+    full.add_argument("servers", nargs="*", choices=[[], *full_size.SERVERS], help="these alone, in this order")
+    full.add_argument("--turns", type=int, default=4, help="of each number of streams")
     fault = phases.add_parser("faults", help="what breaks on purpose; all of it, or those named")
     fault.add_argument("names", nargs="*", choices=[[], *faults.FAULTS])
     phases.add_parser("triage", help="serving.log_triage over all logs; the key looked for in them")
@@ -68,7 +70,7 @@ def main() -> None:
         case "turns":
             compare.start_in_turns(bench, arguments.servers)
         case "full":
-            full_size.measure(bench)
+            full_size.measure(bench, arguments.servers, arguments.turns)
         case "faults":
             faults.run(bench, arguments.names)
         case "triage":

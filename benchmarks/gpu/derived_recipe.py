@@ -23,12 +23,17 @@ def derive(base: Recipe, *, work: Path, version: str, gpu_type: str, gpus: int, 
         if flags.get("attention-backend") == "nsa":
             flags["attention-backend"] = "dsa"
         if flags.pop(_FUSION_BEFORE, False):
-            flags[_FUSION] = "auto"
+            # What `auto` is on one Hopper machine (0.5.16 layers/flashinfer_comm_fusion.py:59). Said because the other
+            # choice needs NVLink multicast, which a host that shares its GPUs' switches may forbid.
+            flags[_FUSION] = "trtllm"
         environment.pop("SGLANG_ENABLE_SPEC_V2", None)  # always on by now
     if gpus == 1:
         for name in (_FUSION, _FUSION_BEFORE):
             flags.pop(name, None)  # one GPU has nothing to reduce
     flags |= {"tp": gpus, "load-format": "dummy"}
+    # SGLang's random weights give every token the same experts (the routers' biases outweigh what they compute), and a
+    # step would read 9 experts of 256, whatever the number of requests. This draws them anew for every token.
+    environment["SGLANG_SIMULATE_UNIFORM_EXPERTS"] = "1"
     whole = document["model"]["architecture"]
     dense = max(1, round(whole["firstKDenseReplace"] * layers / whole["numHiddenLayers"]))
     document |= {

@@ -6,16 +6,23 @@ Weights of this size leave no room for a second server beside the first, so serv
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from benchmarks.gpu.artifact import stock_kernels
 from benchmarks.gpu.bench import Bench, say
 from benchmarks.gpu.memory import memory
+from benchmarks.gpu.scheduler import decoding
 from benchmarks.gpu.servers import Ours, Plain, stock_server
 from benchmarks.gpu.steady import alone
 from serving.architecture import Architecture
 from serving.engines import sglang
 from serving.recipe import Recipe
 
-TURNS = {1: 8, 8: 8, 20: 8, 48: 8}
+STREAMS = (1, 8, 20, 48)
+_REQUESTS = 2
+"""Of each client in each turn. Of 48 that come at once SGLang lets one wait until another ends: a request whose prompt
+it cuts in two counts twice for a moment. So the scheduler's own figures are kept beside the clients'."""
 _READY = 1500
 """Seconds: dummy weights of 704 GiB have to be written, too."""
 _EXPERTS_PER_TOKEN = 8  # num_experts_per_tok of zai-org/GLM-5.1's config.json
@@ -23,22 +30,45 @@ _BYTES_PER_SECOND = {"H100": 3.35e12, "H200": 4.8e12, "B200": 8.0e12}
 """Of one GPU's memory, by its maker's data sheet."""
 
 
-def measure(bench: Bench) -> None:
-    """Ours; the same without drafts; the stock way."""
+def measure(bench: Bench, servers: Sequence[str] = (), turns: int = 4) -> None:
+    """Those of SERVERS that are named, one after the other in that order, or all of them; `turns` of each number of
+    streams. A result is written after each number."""
+    for name in servers or SERVERS:
+        SERVERS[name](bench, dict.fromkeys(STREAMS, turns))
+
+
+def _ours(bench: Bench, turns: dict[int, int]) -> None:
     recipe = bench.recipe
     with Ours(bench, "full-ours") as ours:
-        found = {"ready": ours.wait_ready(_READY), "steady": alone(ours.target, TURNS)}
+        found: dict[str, Any] = {"ready": ours.wait_ready(_READY), "limits": _limits(recipe)}
         found["memory"] = memory(recipe, ours.log)
-        bench.save("full-ours", {**found, "limits": _limits(recipe)})
         say(f"memory: {found['memory']}")
-    plain = without_drafts(recipe)
+        for found["steady"] in alone(ours.target, turns, _REQUESTS):
+            found["scheduler"] = decoding(ours.log)
+            bench.save("full-ours", found)
+
+
+def _no_drafts(bench: Bench, turns: dict[int, int]) -> None:
+    recipe, plain = bench.recipe, without_drafts(bench.recipe)
     # Kernels that only drafting has are too many, which harms nobody; what is missing is compiled at first use.
     variables = sglang.engine_environment(plain, recipe.kernel_path(bench.kernel_key), proven=True)
     with Plain(bench, "full-no-drafts", recipe=plain, port=recipe.port, variables=variables) as server:
-        found = {"ready": server.wait_ready(_READY), "steady": alone(server.target, TURNS)}
-        bench.save("full-no-drafts", found)
-    with stock_server(bench, kernels=stock_kernels(bench), port=recipe.port) as stock:
+        found: dict[str, Any] = {"ready": server.wait_ready(_READY)}
+        for found["steady"] in alone(server.target, turns, _REQUESTS):
+            found["scheduler"] = decoding(server.log)
+            bench.save("full-no-drafts", found)
+
+
+def _stock(bench: Bench, turns: dict[int, int]) -> None:
+    with stock_server(bench, kernels=stock_kernels(bench), port=bench.recipe.port) as stock:
         bench.save("full-stock", {"ready": stock.wait_ready(_READY)})
+
+
+SERVERS: dict[str, Callable[[Bench, dict[int, int]], None]] = {
+    "ours": _ours,
+    "no-drafts": _no_drafts,
+    "stock": _stock,
+}
 
 
 def without_drafts(recipe: Recipe) -> Recipe:
@@ -72,5 +102,5 @@ def _limits(recipe: Recipe) -> dict[str, dict[str, float]]:
             "gigabytes": round(step_bytes(model, count) / 1e9, 1),
             "milliseconds": round(step_bytes(model, count) / together * 1000, 3),
         }
-        for count in TURNS
+        for count in STREAMS
     }

@@ -37,14 +37,15 @@ def steady(
         yield found
 
 
-def alone(target: Target, turns_by_streams: dict[int, int]) -> dict[str, Any]:
-    """By number of streams: medians over turns, and all turns, of one server with nothing beside it."""
+def alone(target: Target, turns_by_streams: dict[int, int], requests: int) -> Iterator[dict[str, Any]]:
+    """After each level what is known so far of one server with nothing beside it, by number of streams: medians over
+    turns, in which each client sends `requests` requests back to back, and all turns."""
     found: dict[str, Any] = {}
     for count, turns in turns_by_streams.items():
-        measured = _in_turns([("it", target)], count, turns)["it"]
+        measured = _in_turns([("it", target)], count, turns, requests)["it"]
         found[str(count)] = {**_medians(measured), "turns": measured}
         say(f"{count} streams: {_medians(measured)}")
-    return found
+        yield found
 
 
 def pooled(pairs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -56,13 +57,15 @@ def pooled(pairs: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _in_turns(servers: list[tuple[str, Target]], count: int, turns: int) -> dict[str, list[dict[str, float]]]:
+def _in_turns(
+    servers: list[tuple[str, Target]], count: int, turns: int, requests: int = _REQUESTS
+) -> dict[str, list[dict[str, float]]]:
     """What each server's turns at so many streams took, by its name. Who begins alternates."""
     measured: dict[str, list[dict[str, float]]] = {name: [] for name, _ in servers}
     for turn in range(turns + 1):
         for number, (name, target) in enumerate(servers if turn % 2 else reversed(servers)):
             # A prompt is never asked twice of a server: its prefix cache would answer.
-            figures = streams(target, count, _REQUESTS, seed=(count * 1000 + turn * len(servers) + number) * 1000)
+            figures = streams(target, count, requests, seed=(count * 1000 + turn * len(servers) + number) * 1000)
             if turn:  # the first one settles the clocks and the batch's graphs
                 measured[name].append(figures)
     return measured

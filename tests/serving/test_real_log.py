@@ -7,7 +7,11 @@ import pytest
 from serving.log_report import LogReport
 from tests.serving.conftest import REPO_ROOT
 
-LINES = (REPO_ROOT / "tests/recordings/sglang-0.5.16/kinds-of-lines.txt").read_text(encoding="utf-8").splitlines()
+LINES = [
+    line
+    for name in ("kinds-of-lines.txt", "start-four-ranks.txt")
+    for line in (REPO_ROOT / "tests/recordings/sglang-0.5.16" / name).read_text(encoding="utf-8").splitlines()
+]
 
 
 @pytest.mark.parametrize("compiling", [False, True])
