@@ -25,6 +25,7 @@ from serving.exit_status import explain
 from serving.kernel_artifact import GEMM_CACHE, complete, kernel_files, refuse_incomplete, renew
 from serving.kernel_log import KernelLog
 from serving.kernel_proof import Start, fill_and_prove, prove_again, reasons
+from serving.kernel_reuse import take_gemm_kernels
 from serving.log_pump import LineSink, LogPump, print_line
 from serving.log_triage import classify, last_words
 from serving.manifest import MANIFEST, KernelsManifest, write_atomically, write_manifest, written_again
@@ -109,6 +110,8 @@ def compile_kernels(
     )
     began = time.monotonic()
     try:
+        if taken := take_gemm_kernels(recipe, key, module):
+            report(f"kernels: {taken[1]} GEMM kernels are those of {taken[0]}; only what it lacks is compiled")
         _run_tool(recipe, commit, key, module, report=report, out=out, environment=inherited, redact=redact)
         commit_volume()
 
