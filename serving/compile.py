@@ -22,7 +22,7 @@ from serving.engine_process import EngineProcess
 from serving.engines import EngineModule, engine_for
 from serving.errors import ServingError
 from serving.exit_status import explain
-from serving.kernel_artifact import GEMM_CACHE, complete, kernel_files, refuse_incomplete, renew
+from serving.kernel_artifact import GEMM_CACHE, complete, engine_of, kernel_files, refuse_incomplete, renew
 from serving.kernel_log import KernelLog
 from serving.kernel_proof import Start, fill_and_prove, prove_again, reasons
 from serving.kernel_reuse import take_gemm_kernels
@@ -110,8 +110,8 @@ def compile_kernels(
     )
     began = time.monotonic()
     try:
-        if taken := take_gemm_kernels(recipe, key, module):
-            report(f"kernels: {taken[1]} GEMM kernels are those of {taken[0]}; only what it lacks is compiled")
+        if taken := take_gemm_kernels(recipe, key):
+            report(f"kernels: took over {taken[1]} GEMM kernels from {taken[0]}; only others are compiled")
         _run_tool(recipe, commit, key, module, report=report, out=out, environment=inherited, redact=redact)
         commit_volume()
 
@@ -132,6 +132,7 @@ def compile_kernels(
         refuse_incomplete(recipe, key, files, module)
         manifest = KernelsManifest(
             key=key,
+            engine=engine_of(recipe),
             created=time.time(),
             files=files,
             bytes=sum(f.size for f in files),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import errno
 import os
 import time
 from collections.abc import Iterator
 
+from serving.disk_full import disk_full, is_disk_full
 from serving.errors import ServingError
 from serving.recipe import Recipe
 
 _RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Temporary(Exception):
@@ -36,8 +35,9 @@ def translate(error: Exception, recipe: Recipe, revision: str, *, has_token: boo
             # "The Hub can't be reached and nothing is cached": its own cause, if there is one, says more.
             otherwise = Temporary(_first_line(cause))
             continue
-        if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
-            return _disk_full(recipe)
+        if is_disk_full(cause):
+            needed = f"{recipe.model.size_gb:g} GB"
+            return disk_full("weights", recipe.volumes.weights.name, folder="old commit", needed=needed)
         if isinstance(cause, errors.GatedRepoError):
             return _gated(recipe)
         if isinstance(cause, errors.RevisionNotFoundError):
@@ -114,15 +114,6 @@ def _gated(recipe: Recipe) -> ServingError:
     return ServingError(
         f"weights: {recipe.model.repo} is gated and the account of {secret.key} (Modal secret {secret.name}) has no "
         f"access (403). Next: accept the licence at {page} with that account, then pulumi up"
-    )
-
-
-def _disk_full(recipe: Recipe) -> ServingError:
-    volume = recipe.volumes.weights
-    return ServingError(
-        f"weights: no space left on volume {volume.name} ({recipe.model.size_gb:g} GB needed). "
-        f"Next: free space with `modal volume ls {volume.name}` and `modal volume rm -r {volume.name} <old commit>`, "
-        "then pulumi up"
     )
 
 

@@ -24,6 +24,11 @@ _VOLATILE_SUFFIXES = (".lock", ".log", ".tmp", ".partial", ".ninja_log", ".ninja
 """Files that the caches rewrite whenever they are used: no part of the artifact."""
 
 
+def engine_of(recipe: Recipe) -> str:
+    """As a manifest names it."""
+    return f"{recipe.engine.name} {recipe.engine.version} {recipe.engine.image}"
+
+
 def complete(recipe: Recipe, key: str) -> KernelsManifest | None:
     """The artifact's manifest where marker, manifest and files agree, else None; damaged kernels are removed."""
     folder = Path(recipe.kernel_path(key))

@@ -123,7 +123,7 @@ SGLANG: tuple[Rule, ...] = (
         "other-moe-config",
         r"config file not found at .*(?:Fallback to triton version|reusing the tuned)",
         "monitor",
-        "these experts' kernels take what was tuned for another Triton release",
+        "these experts' kernels take what was tuned for another Triton release or for another of their products",
         "for more throughput tune one with SGLang's tuning script",
     ),
     rule(
@@ -207,9 +207,9 @@ SGLANG: tuple[Rule, ...] = (
     ),
     rule(
         "no-multicast",
-        r"multimem all-gather disabled",
+        r"multimem all-gather disabled \(no multicast",
         "info",
-        "the GPUs' switches offer no multicast: ranks exchange logits through NCCL",
+        "NVLink multicast is off or not offered: ranks exchange logits through NCCL",
     ),
     rule("rerank-tokens", r"Using fallback token IDs for yes/no", "info", "concerns the rerank endpoint alone"),
     rule("graphs-off", r"Disable CUDA Graph and Torch Compile to save time", "info", "the compile tool's server only"),

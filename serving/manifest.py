@@ -52,6 +52,8 @@ class WeightsManifest(Manifest):
 
 class KernelsManifest(Manifest):
     key: str
+    engine: str = ""
+    """Name, version and image of the engine that compiled them. Unknown of artifacts from before the question."""
     seconds: float
     """How long the compilation took."""
     proven: bool = False
@@ -72,8 +74,11 @@ def read_manifest(model: type[M], folder: Path) -> M | None:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Atomically: a reader sees the old one or the new one."""
-    write_atomically(folder / MANIFEST, json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+    """Atomically: a reader sees the old one or the new one. What an earlier version of this did not say stays unsaid:
+    the text's hash is part of what is deployed."""
+    write_atomically(
+        folder / MANIFEST, json.dumps(manifest.model_dump(mode="json", exclude_unset=True), indent=1) + "\n"
+    )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -31,8 +31,9 @@ def derive(base: Recipe, *, work: Path, version: str, gpu_type: str, gpus: int, 
         for name in (_FUSION, _FUSION_BEFORE):
             flags.pop(name, None)  # one GPU has nothing to reduce
     flags |= {"tp": gpus, "load-format": "dummy"}
-    # SGLang's random weights give every token the same experts (the routers' biases outweigh what they compute), and a
-    # step would read 9 experts of 256, whatever the number of requests. This draws them anew for every token.
+    # SGLang's random weights give nearly every token the same experts (the routers' biases outweigh what they compute),
+    # and a step would read nine a layer, whatever the number of requests. This draws nine for every token, the shared
+    # one, fused with the others, not among them.
     environment["SGLANG_SIMULATE_UNIFORM_EXPERTS"] = "1"
     whole = document["model"]["architecture"]
     dense = max(1, round(whole["firstKDenseReplace"] * layers / whole["numHiddenLayers"]))

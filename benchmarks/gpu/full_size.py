@@ -7,7 +7,6 @@ Weights of this size leave no room for a second server beside the first, so serv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from benchmarks.gpu.artifact import stock_kernels
 from benchmarks.gpu.bench import Bench, say
@@ -40,12 +39,12 @@ def measure(bench: Bench, servers: Sequence[str] = (), turns: int = 4) -> None:
 def _ours(bench: Bench, turns: dict[int, int]) -> None:
     recipe = bench.recipe
     with Ours(bench, "full-ours") as ours:
-        found: dict[str, Any] = {"ready": ours.wait_ready(_READY), "limits": _limits(recipe)}
-        found["memory"] = memory(recipe, ours.log)
+        ready = ours.wait_ready(_READY)
+        found = {"ready": ready, "limits": _limits(recipe), "memory": memory(recipe, ours.log)}
+        bench.save("full-ours", found)
         say(f"memory: {found['memory']}")
-        for found["steady"] in alone(ours.target, turns, _REQUESTS):
-            found["scheduler"] = decoding(ours.log)
-            bench.save("full-ours", found)
+        for steady in alone(ours.target, turns, _REQUESTS):
+            bench.save("full-ours", {**found, "steady": steady, "scheduler": decoding(ours.log)})
 
 
 def _no_drafts(bench: Bench, turns: dict[int, int]) -> None:
@@ -53,10 +52,9 @@ def _no_drafts(bench: Bench, turns: dict[int, int]) -> None:
     # Kernels that only drafting has are too many, which harms nobody; what is missing is compiled at first use.
     variables = sglang.engine_environment(plain, recipe.kernel_path(bench.kernel_key), proven=True)
     with Plain(bench, "full-no-drafts", recipe=plain, port=recipe.port, variables=variables) as server:
-        found: dict[str, Any] = {"ready": server.wait_ready(_READY)}
-        for found["steady"] in alone(server.target, turns, _REQUESTS):
-            found["scheduler"] = decoding(server.log)
-            bench.save("full-no-drafts", found)
+        found = {"ready": server.wait_ready(_READY)}
+        for steady in alone(server.target, turns, _REQUESTS):
+            bench.save("full-no-drafts", {**found, "steady": steady, "scheduler": decoding(server.log)})
 
 
 def _stock(bench: Bench, turns: dict[int, int]) -> None:
@@ -77,30 +75,29 @@ def without_drafts(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"flags": flags})})
 
 
-def step_bytes(model: Architecture, tokens: int) -> float:
-    """Weights that one forward pass over `tokens` tokens of different requests reads, on all GPUs together, if each
-    byte is read once and every GPU holds its share alone: of the experts those that at least one token is expected to
-    choose. The KV cache (2,048 tokens a request at most, by the sparse attention) is left out."""
+def step_bytes(model: Architecture, tokens: int, ranks: int = 1) -> float:
+    """Weights that one of `ranks` GPUs reads in one forward pass over `tokens` tokens of different requests, each byte
+    once: of the experts its share of those that at least one token is expected to choose. The KV cache (2,048 tokens a
+    request at most, by the sparse attention) is left out."""
     dense, sparse = model.first_k_dense_replace, model.num_hidden_layers - model.first_k_dense_replace
-    attention = model.attention_bytes(loaded=False)
+    attention = model.attention_bytes(ranks, loaded=False)
     router = 2 * model.n_routed_experts * model.hidden_size
     experts = model.n_routed_experts + model.n_shared_experts
-    expert = (model.moe_layer_bytes(loaded=False) - attention - router) / experts
+    expert = (model.moe_layer_bytes(ranks, loaded=False) - attention - router) / experts
     chosen = model.n_routed_experts * (1 - (1 - _EXPERTS_PER_TOKEN / model.n_routed_experts) ** tokens)
-    layers = dense * model.dense_layer_bytes(loaded=False)
+    layers = dense * model.dense_layer_bytes(ranks, loaded=False)
     layers += sparse * (attention + router + (model.n_shared_experts + chosen) * expert)
-    return layers + model.embedding_bytes() / 2  # of embedding and head only the head is read as a whole
+    return layers + model.embedding_bytes(ranks) / 2  # of embedding and head only the head is read as a whole
 
 
 def _limits(recipe: Recipe) -> dict[str, dict[str, float]]:
-    """By number of streams: milliseconds of a step without drafts if nothing but the bandwidth counted."""
+    """By number of streams: gigabytes that one GPU reads in a step without drafts, and milliseconds of that step if
+    nothing but the bandwidth counted."""
     model = recipe.model.architecture
     assert model is not None
-    together = _BYTES_PER_SECOND[recipe.gpu.type] * recipe.gpu.count
-    return {
-        str(count): {
-            "gigabytes": round(step_bytes(model, count) / 1e9, 1),
-            "milliseconds": round(step_bytes(model, count) / together * 1000, 3),
-        }
-        for count in STREAMS
-    }
+    found = {}
+    for count in STREAMS:
+        read = step_bytes(model, count, recipe.gpu.count)
+        milliseconds = 1000 * read / _BYTES_PER_SECOND[recipe.gpu.type]
+        found[str(count)] = {"gigabytes": round(read / 1e9, 1), "milliseconds": round(milliseconds, 3)}
+    return found

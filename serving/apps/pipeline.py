@@ -111,9 +111,10 @@ if recipe.kernels:
     def compile_deepgemm(request=None):
         """`{"commit", "kernel_key", "job", "claim"}` → see serving.compile.compile_kernels."""
         from serving.compile import compile_kernels
+        from serving.disk_full import disk_full_told
 
-        asked = _asked(request)
-        with _serving_errors("kernels", asked):
+        asked, where = _asked(request), recipe.volumes.kernels.name
+        with _serving_errors("kernels", asked), disk_full_told("kernels", where, folder="old kernel key"):
             _weights.reload()
             _kernels.reload()
             commit = asked.get("commit") or downloaded_commit(recipe)
