@@ -22,6 +22,8 @@ use_local_state() {
   export PULUMI_BACKEND_URL="file://$PWD/.local/pulumi"
   # Protects nothing: whoever can read this state can read the local cloud's files beside it.
   export PULUMI_CONFIG_PASSPHRASE=local
+  # A CLI that is killed while it writes a file's checksum leaves that empty, and then can't read its own state (EOF).
+  find .local/pulumi -name '*.attrs' -empty -delete
 }
 
 prepare() {

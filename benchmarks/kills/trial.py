@@ -42,6 +42,8 @@ class Recovery:
     last_exit: int = 0
     locks: int = 0
     """How often a lock was left, and taken away by `pulumi cancel`."""
+    checksums: int = 0
+    """How often the CLI died while it wrote the checksum beside its state, which it can't read with an empty one."""
     warned: bool = False
     """A pending operation was warned of."""
     attached: int = 0
@@ -157,7 +159,13 @@ class Trial:
             cli.wait()
 
     def _unlock(self) -> None:
-        if any((self.project.folder / "state" / ".pulumi" / "locks").rglob("*.json")):
+        """As docs/life-cycles.md says to do after the CLI was killed."""
+        state = self.project.folder / "state" / ".pulumi"
+        for checksum in state.rglob("*.attrs"):
+            if not checksum.stat().st_size:
+                checksum.unlink()
+                self.recovery.checksums += 1
+        if any((state / "locks").rglob("*.json")):
             self.recovery.locks += 1
             self._pulumi("cancel", "--yes")
 

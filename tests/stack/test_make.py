@@ -119,6 +119,9 @@ def test_a_second_stack_comes_up_beside_it_in_the_same_cloud(checkout: Checkout)
 
 
 def test_a_stack_that_goes_leaves_the_other_running_and_says_so(checkout: Checkout) -> None:
+    # What a CLI leaves that is killed at the wrong moment: its state is whole, the checksum beside it is not.
+    states = checkout.folder / ".local" / "pulumi" / ".pulumi" / "stacks" / "glm-serving"
+    (states / "glm52-local.json.attrs").write_bytes(b"")
     printed = checkout.run("make", "down", "STACK=glm52-local")
     assert "local: goes on running, for local; make down STACK=… for each ends it" in printed
     assert "vllm" not in " ".join(checkout.processes())
