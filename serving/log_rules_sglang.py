@@ -123,7 +123,7 @@ SGLANG: tuple[Rule, ...] = (
         "other-moe-config",
         r"config file not found at .*(?:Fallback to triton version|reusing the tuned)",
         "monitor",
-        "these experts' kernels take what was tuned for another Triton release or for another of their products",
+        "these experts' kernels take what was tuned for another Triton release or another projection",
         "for more throughput tune one with SGLang's tuning script",
     ),
     rule(
