@@ -85,6 +85,25 @@ def test_a_complete_artifact_is_not_compiled_again(
     assert "already complete" in lines[-1]
 
 
+def test_an_earlier_manifest_that_is_renewed_keeps_its_text(
+    stack: Stack, compiled: Callable[[Stack], None], container_environment: dict[str, str]
+) -> None:
+    """Its hash is part of what is deployed: one more field would ask for another version of the app."""
+    compiled(stack)
+    written = folder_of(stack) / MANIFEST
+    earlier = json.loads(written.read_text())
+    del earlier["engine"]
+    text = json.dumps(earlier, indent=1) + "\n"
+    written.write_text(text)
+    newer = folder_of(stack) / earlier["files"][0]["path"]
+    os.utime(newer, (time.time() + 5, time.time() + 5))
+    before = written.stat().st_mtime_ns
+    again, _, _ = run(stack, container_environment)
+    assert again["skipped"]
+    assert written.stat().st_mtime_ns > before
+    assert written.read_text() == text
+
+
 def test_without_its_marker_it_is_compiled_again(
     stack: Stack, compiled: Callable[[Stack], None], container_environment: dict[str, str]
 ) -> None:
